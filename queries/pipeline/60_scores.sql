@@ -1,0 +1,86 @@
+-- summary: Compares simulations with the truth: four metrics, three sets of windows, with control and interval.
+-- reads: simulations, activation_records, scores
+-- writes: scores
+-- per: hook_point
+-- unit: neuron
+-- params: $run, $model, $corpus, $hook_point, $first_neuron, $last_neuron, $simulator, $split, $seed
+INSERT INTO scores
+WITH windows AS (
+    SELECT
+        s.layer,
+        s.neuron,
+        s.explanation,
+        s.control,
+        s.sample,
+        s.rank,
+        window_sums(r.activations, s.expected) AS sums
+    FROM simulations s
+    JOIN activation_records r
+        ON r.neuron = s.neuron
+        AND r.sequence = s.sequence
+        AND r.sample = s.sample
+        AND r.split = s.split
+    LEFT ANTI JOIN (
+        SELECT DISTINCT explanation
+        FROM scores
+        WHERE model = $model
+        AND hook_point = $hook_point
+        AND corpus = $corpus
+        AND scorer = $simulator
+        AND split = $split
+    ) done ON done.explanation = s.explanation
+    WHERE s.model = $model
+    AND s.hook_point = $hook_point
+    AND s.corpus = $corpus
+    AND s.neuron BETWEEN $first_neuron AND $last_neuron
+    AND s.simulator = $simulator
+    AND s.split = $split
+    AND r.model = $model
+    AND r.hook_point = $hook_point
+    AND r.corpus = $corpus
+    AND r.split = $split
+),
+summaries AS (
+    SELECT
+        w.layer,
+        w.neuron,
+        w.explanation,
+        g.sample_set,
+        score_summaries(w.sums, $seed ORDER BY w.sample DESC, w.rank) FILTER (WHERE NOT w.control) AS own,
+        score_summaries(w.sums, $seed ORDER BY w.sample DESC, w.rank) FILTER (WHERE w.control) AS control,
+        count(*) FILTER (WHERE NOT w.control AND w.sums IS NULL) AS n_failed
+    FROM windows w
+    JOIN (
+        VALUES
+            ('top_and_random', 'top'),
+            ('top_and_random', 'random'),
+            ('random_only', 'random'),
+            ('top_only', 'top')
+    ) g (sample_set, sample) ON g.sample = w.sample
+    GROUP BY w.layer, w.neuron, w.explanation, g.sample_set
+)
+SELECT
+    $model AS model,
+    $hook_point AS hook_point,
+    layer,
+    neuron,
+    $corpus AS corpus,
+    explanation,
+    $simulator AS scorer,
+    o['metric'] AS metric,
+    sample_set,
+    $split AS split,
+    o['value'] AS value,
+    c['value'] AS control,
+    o['low'] AS low,
+    o['high'] AS high,
+    o['reason'] AS reason,
+    o['n_windows'] AS n_windows,
+    o['n_tokens'] AS n_tokens,
+    CAST(n_failed AS INT) AS n_failed,
+    $run AS run
+FROM (
+    SELECT layer, neuron, explanation, sample_set, n_failed, unnest(own) AS o, unnest(control) AS c
+    FROM summaries
+)
+ORDER BY neuron, explanation, sample_set, metric

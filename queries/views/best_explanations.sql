@@ -1,0 +1,29 @@
+-- summary: The best-scored explanation of every unit (ev_correlation, top and random windows); units without a score are left out.
+-- reads: explanation_scores
+SELECT
+    model,
+    hook_point,
+    layer,
+    neuron,
+    corpus,
+    explanation,
+    explainer,
+    text,
+    scorer,
+    split,
+    value,
+    control,
+    low,
+    high,
+    random_only
+FROM (
+    SELECT
+        s.*,
+        row_number() OVER (
+            PARTITION BY s.model, s.hook_point, s.neuron, s.corpus
+            ORDER BY s.value DESC, s.explanation, s.scorer
+        ) AS place
+    FROM explanation_scores s
+    WHERE s.value IS NOT NULL
+)
+WHERE place = 1

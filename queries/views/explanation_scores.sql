@@ -1,0 +1,28 @@
+-- summary: One row per explanation and scorer: the metrics side by side, with control and interval.
+-- reads: explanations, scores
+SELECT
+    e.model,
+    e.hook_point,
+    e.layer,
+    e.neuron,
+    e.corpus,
+    e.explanation,
+    e.explainer,
+    e.text,
+    s.scorer,
+    s.split,
+    max(s.value) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS value,
+    max(s.control) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS control,
+    max(s.low) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS low,
+    max(s.high) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS high,
+    max(s.value) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'random_only') AS random_only,
+    max(s.value) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_only') AS top_only,
+    max(s.value) FILTER (WHERE s.metric = 'explained_variance' AND s.sample_set = 'top_and_random') AS explained_variance,
+    max(s.reason) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS reason
+FROM explanations e
+JOIN scores s
+    ON s.model = e.model
+    AND s.hook_point = e.hook_point
+    AND s.explanation = e.explanation
+GROUP BY
+    e.model, e.hook_point, e.layer, e.neuron, e.corpus, e.explanation, e.explainer, e.text, s.scorer, s.split

@@ -1,0 +1,12 @@
+-- One window of tokens inside one document. Written by queries/pipeline/10_token_sequences.sql.
+CREATE EXTERNAL TABLE token_sequences (
+    model        VARCHAR NOT NULL COMMENT 'subject model id, whose tokenizer made the tokens',
+    corpus       VARCHAR NOT NULL COMMENT 'corpus of the document',
+    sequence     BIGINT  NOT NULL COMMENT 'document * 1048576 + number of the window in its document',
+    document     BIGINT  NOT NULL COMMENT 'key of documents',
+    token_offset INT     NOT NULL COMMENT 'first token of the window, counted in tokens from the start of the document',
+    split        VARCHAR NOT NULL COMMENT 'train | calibration | valid | test by hash of the document; pool when records are split by the interleaving of the paper',
+    token_ids    INT[]   NOT NULL COMMENT 'shape [seq_len]',
+    tokens       VARCHAR[] NOT NULL COMMENT 'surface text of each token, shape [seq_len]; U+FFFD where a token is a fragment of a character',
+    run          VARCHAR NOT NULL COMMENT 'the run that wrote the row, a key of runs'
+) STORED AS DELTATABLE PARTITIONED BY (model, corpus) WITH ORDER (sequence ASC) LOCATION 'token_sequences';

@@ -1,0 +1,253 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::progress::Verbosity;
+use super::table::Format;
+use crate::error::Result;
+use crate::functions::FirstToken;
+use crate::tables::lake::Lake;
+
+/// The lakes looked for, in this order, when none is named.
+const DEFAULT_LAKES: [&str; 2] = ["./lake", "./neuronlake-demo"];
+
+/// Automated interpretability as tables and SQL.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = "Examples:
+  neuronlake demo
+  neuronlake sql \"SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') ORDER BY value DESC LIMIT 10\"
+  neuronlake run --model ./gpt2 --corpus './texts/*.txt' --lake ./lake")]
+pub(crate) struct Arguments {
+    /// Threads of the engine and of the model; all cores by default.
+    #[arg(long, global = true, value_name = "N", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
+    /// No progress on stderr.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take the model and corpus inside the program through every stage, and show what came out.
+    Demo(Demo),
+    /// Collect, explain, simulate and score the neurons of a model.
+    Run(Box<Run>),
+    /// Query a lake, or open a prompt when no query is given.
+    Sql(Sql),
+    /// List, show or run the queries that come with the program.
+    Query(Query),
+    /// List the hook points of a model.
+    Hooks(Hooks),
+    /// Fetch a model from the Hugging Face hub.
+    Pull(Pull),
+    /// Print a script that completes commands in a shell.
+    #[command(after_help = "Example:\n  neuronlake completions bash > ~/.local/share/bash-completion/completions/neuronlake")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuronlake demo --lake ./neuronlake-demo")]
+pub(crate) struct Demo {
+    /// Where to put the lake; a demo that was cut short goes on there.
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./neuronlake-demo")]
+    pub(crate) lake: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  neuronlake run --model ./gpt2 --corpus './texts/*.txt' --hook 'blocks.*.mlp.hook_post' --lake ./lake
+  neuronlake run --model ./SmolLM2-135M-Instruct.Q4_1.gguf --corpus texts.jsonl.gz --field body --layers 9,21 --neurons 0-99
+  neuronlake run --model ./gpt2 --corpus s3://bucket/texts/ --from scores")]
+pub(crate) struct Run {
+    /// Subject model: 'default' (inside the program), a Hugging Face folder, a .gguf or a llama2.c .bin file.
+    #[arg(long, default_value = "default", value_name = "PATH")]
+    pub(crate) model: String,
+    /// Corpus: 'default' (inside the program), a file, pattern, folder or URL of .txt, .jsonl or .parquet, compressed or not.
+    #[arg(long, default_value = "default", value_name = "URL")]
+    pub(crate) corpus: String,
+    /// JSON field or Parquet column that holds the text.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) field: Option<String>,
+    /// Read at most so many documents.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Cut a plain-text file longer than this into documents at blank lines; 0 never cuts [default: 4000].
+    #[arg(long, value_name = "CHARS")]
+    pub(crate) document_chars: Option<usize>,
+    /// Hook points to read, by TransformerLens name; * stands for anything. May be repeated.
+    #[arg(long = "hook", default_value = "blocks.*.mlp.hook_post", value_name = "PATTERN")]
+    pub(crate) hooks: Vec<String>,
+    /// Only these layers, e.g. 0,3 or 0-5.
+    #[arg(long, value_name = "LIST", value_parser = layers)]
+    pub(crate) layers: Option<Layers>,
+    /// Only these neurons of every hook point, e.g. 0-99,512.
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    pub(crate) neurons: String,
+    /// Where the tables are [default: ./lake].
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./lake", hide_default_value = true)]
+    pub(crate) lake: String,
+    /// First stage: a table's name.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) from: Option<String>,
+    /// Last stage: a table's name.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) to: Option<String>,
+    /// Tokens of a window.
+    #[arg(long = "window", default_value_t = 64, value_name = "TOKENS")]
+    pub(crate) window_length: usize,
+    /// How documents are split: 'document' (by hash of the text) or 'paper' (records interleaved by rank).
+    #[arg(long, default_value = "document", value_name = "STRATEGY", value_parser = ["document", "paper"])]
+    pub(crate) split: String,
+    /// The first token of a window: 'keep' counts it, 'mask' leaves it out [default: mask for Llama, keep for GPT-2].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) first_token: Option<FirstToken>,
+    /// Windows of each sample (top, random) that a score is made of.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
+    pub(crate) windows: usize,
+    /// Also write every activation above this quantile of its neuron to table activations, e.g. 0.99.
+    #[arg(long, value_name = "QUANTILE")]
+    pub(crate) firings_above: Option<f64>,
+    /// Memory for the state of a pass, in GiB; hook points that do not fit take another pass.
+    #[arg(long, default_value_t = 4.0, value_name = "GIB")]
+    pub(crate) memory: f64,
+    /// Seed of every draw.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Folder whose pipeline queries replace those inside the program.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) queries: Option<PathBuf>,
+}
+
+/// Where a lake is, for commands that read one.
+#[derive(Debug, Args)]
+pub(crate) struct ExistingLake {
+    /// Where the tables are [default: ./lake, else ./neuronlake-demo].
+    #[arg(long, env = "NEURONLAKE_LAKE")]
+    lake: Option<String>,
+}
+
+impl ExistingLake {
+    pub(crate) fn open(&self) -> Result<Lake> {
+        match &self.lake {
+            Some(lake) => Lake::existing(lake),
+            None => DEFAULT_LAKES
+                .iter()
+                .find_map(|lake| Lake::existing(lake).ok())
+                .map_or_else(|| Lake::existing(DEFAULT_LAKES[0]), Ok),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  neuronlake sql \"SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') ORDER BY value DESC LIMIT 10\"
+  neuronlake sql --file scores.sql --format csv > scores.csv
+  neuronlake sql --format parquet \"SELECT * FROM neuron_summary\" > neurons.parquet
+  neuronlake sql")]
+pub(crate) struct Sql {
+    /// The query; a prompt opens when there is none.
+    pub(crate) query: Option<String>,
+    /// Read the query from a file; - is standard input.
+    #[arg(long, value_name = "PATH", conflicts_with = "query")]
+    pub(crate) file: Option<PathBuf>,
+    /// How rows are written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) lake: ExistingLake,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  neuronlake query list
+  neuronlake query show best_explained
+  neuronlake query run explanations_mentioning words='the sea' limit=5")]
+pub(crate) struct Query {
+    #[command(subcommand)]
+    pub(crate) action: QueryAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueryAction {
+    /// List every query with what it answers.
+    List,
+    /// Print a query.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Run an example or show a view.
+    Run {
+        /// Its name.
+        name: String,
+        /// Parameters, as name=value.
+        parameters: Vec<String>,
+        /// How rows are written.
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        lake: ExistingLake,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuronlake hooks ./gpt2")]
+pub(crate) struct Hooks {
+    /// The model: 'default', a folder or a file.
+    #[arg(default_value = "default")]
+    pub(crate) model: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  neuronlake pull gpt2
+  neuronlake pull HuggingFaceTB/SmolLM2-135M --revision main
+
+HF_ENDPOINT, HF_HOME and HF_TOKEN are honoured.")]
+pub(crate) struct Pull {
+    /// smollm2, minilm, gpt2, or a repository such as owner/name.
+    pub(crate) repository: String,
+    /// Branch, tag or commit.
+    #[arg(long, default_value = "main")]
+    pub(crate) revision: String,
+}
+
+/// Layers of a list such as `0,3-5`.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers(pub(crate) Vec<usize>);
+
+fn layers(text: &str) -> Result<Layers, String> {
+    let fault = || format!("expected a list such as 0,3 or 0-5, got '{text}'");
+    let mut layers = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.trim().parse::<u16>().map_err(|_| fault());
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(fault());
+        }
+        layers.extend((first..=last).map(usize::from));
+    }
+    Ok(Layers(layers))
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("expected a whole number above 0, got '{text}'")),
+    }
+}
+
+impl Arguments {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Quiet } else { Verbosity::of_stderr() }
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line: what faces people at a terminal. Only this folder prints.
+
+mod arguments;
+mod demo;
+pub mod escape;
+pub mod heatmap;
+mod hooks;
+pub mod progress;
+pub mod prompt;
+mod pull;
+mod query;
+mod run;
+mod sql;
+pub mod table;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use crate::error::{Error, Result};
+use crate::models::cache::Models;
+use crate::session::{Session, SessionOptions};
+use crate::tables::lake::Lake;
+use arguments::{Arguments, Command};
+
+/// Runs the command of the process's arguments: 0 when it did what was asked, 1 when it failed, 2 for wrong usage.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    init_logging();
+    let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    // Fails only when a pool exists, and this is the first thing that makes one.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return report(&Error::Output { source }),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = Box::pin(dispatch(&arguments)) => result,
+            // At the SQL prompt the line editor has the terminal in raw mode and takes the key itself.
+            _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        }
+    });
+    // A pass of the model on a blocking thread notices at its next batch that nobody waits for it; it holds nothing that
+    // must be saved.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if table::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(arguments: &Arguments) -> Result<()> {
+    match &arguments.command {
+        Command::Demo(command) => demo::demo(arguments, command).await,
+        Command::Run(command) => run::run(arguments, command).await,
+        Command::Sql(command) => sql::sql(arguments, command).await,
+        Command::Query(command) => query::query(arguments, command).await,
+        Command::Hooks(command) => hooks::hooks(command),
+        Command::Pull(command) => pull::pull(arguments, command).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Opens the engine over a lake.
+fn open(lake: Lake, options: SessionOptions) -> Result<Session> {
+    Session::open(lake, Arc::new(Models::default()), options)
+}
+
+/// Writes to stdout; a reader who left early is no fault.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Error::Output { source })
+}
+
+/// The one line an error gets.
+fn report(error: &Error) -> ExitCode {
+    let text = error.to_string();
+    let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // Nothing can be done when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "error: {}", line.join(" "));
+    ExitCode::from(error.exit_code())
+}
+
+fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NEURONLAKE_LOG").unwrap_or_else(|_| "error".into());
+    // Fails only when a subscriber is set, which only a test process could have done.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,149 @@
+//! `neuronlake run`: the pipeline, with a progress bar a stage.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::arguments::{Arguments, Run};
+use super::progress::{Stage, StageProgress};
+use super::{open, print};
+use crate::error::{Error, Result};
+use crate::neurons::selection::NeuronSelection;
+use crate::pipeline::queries::Query;
+use crate::pipeline::settings::Settings;
+use crate::pipeline::{self, Observer, StageReport};
+use crate::session::{Session, SessionOptions};
+use crate::tables::lake::Lake;
+
+/// Stages of a run without firings.
+const N_STAGES: usize = 8;
+/// Rows of a batch: a unit with its windows is tens of kilobytes, so batches are small.
+const BATCH_ROWS: usize = 1_024;
+
+pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
+    let settings = settings(command)?;
+    let lake = Lake::at(&command.lake)?;
+    let session = pipeline_session(lake)?;
+    let reports = run_pipeline(arguments, &session, &settings).await?;
+    if !arguments.quiet {
+        print(&summary(&reports, &command.lake))?;
+    }
+    Ok(())
+}
+
+/// A session whose batches suit the wide rows of the pipeline.
+pub(crate) fn pipeline_session(lake: Lake) -> Result<Session> {
+    open(lake, SessionOptions { batch_rows: BATCH_ROWS, ..SessionOptions::default() })
+}
+
+/// Runs the stages under progress bars.
+pub(crate) async fn run_pipeline(
+    arguments: &Arguments,
+    session: &Session,
+    settings: &Settings,
+) -> Result<Vec<StageReport>> {
+    let n_stages = if settings.firings_above.is_some() { N_STAGES + 1 } else { N_STAGES };
+    let bars = Bars { progress: StageProgress::new(n_stages, arguments.verbosity()), stage: Mutex::new(None) };
+    pipeline::run(session, settings, &bars).await
+}
+
+/// What was done, one line a stage.
+fn summary(reports: &[StageReport], lake: &str) -> String {
+    let took: Duration = reports.iter().map(|report| report.took).sum();
+    let mut text = format!("{:<20} {:>12} {:>9}\n", "table", "rows written", "seconds");
+    for report in reports {
+        text.push_str(&format!("{:<20} {:>12} {:>9.1}\n", report.table, report.n_rows, report.took.as_secs_f64()));
+    }
+    let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
+    if n_rows == 0 {
+        text.push_str("nothing was missing: every unit was there already\n");
+    }
+    text.push_str(&format!("lake '{lake}', {:.1} s in all\n", took.as_secs_f64()));
+    text
+}
+
+fn settings(command: &Run) -> Result<Settings> {
+    let argument = |argument: &str, expected: &str, got: String| Error::Argument {
+        argument: argument.to_owned(),
+        expected: expected.to_owned(),
+        got,
+    };
+    if let Some(level) = command.firings_above
+        && !(0.0..1.0).contains(&level)
+    {
+        return Err(argument("--firings-above", "a quantile from 0 to 1, such as 0.99", level.to_string()));
+    }
+    if !(command.memory > 0.0 && command.memory < 1e6) {
+        return Err(argument("--memory", "a number of GiB above 0", command.memory.to_string()));
+    }
+    Ok(Settings {
+        model: command.model.clone(),
+        corpus: command.corpus.clone(),
+        field: command.field.clone(),
+        limit: command.limit,
+        document_chars: command.document_chars,
+        hooks: command.hooks.clone(),
+        layers: command.layers.as_ref().map(|layers| layers.0.clone()).unwrap_or_default(),
+        neurons: NeuronSelection::parse(&command.neurons)?,
+        window_length: command.window_length,
+        split_strategy: command.split.clone(),
+        first_token: command.first_token,
+        seed: command.seed,
+        windows: command.windows,
+        firings_above: command.firings_above,
+        memory_limit: (command.memory * f64::from(1 << 30)) as usize,
+        from: command.from.clone(),
+        to: command.to.clone(),
+        queries: command.queries.clone(),
+        ..Settings::default()
+    })
+}
+
+/// Shows stages as progress bars.
+struct Bars {
+    progress: StageProgress,
+    stage: Mutex<Option<Shown>>,
+}
+
+struct Shown {
+    bar: Stage,
+    unit: String,
+    done: u64,
+}
+
+impl Bars {
+    fn with<R>(&self, change: impl FnOnce(&mut Option<Shown>) -> R) -> R {
+        change(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Bars {
+    fn stage_started(&self, stage: &Query) {
+        let name = stage.writes.clone().unwrap_or_default();
+        let unit = stage.unit.clone().unwrap_or_else(|| "row".to_owned());
+        let bar = self.progress.stage(&name, &format!("{unit}s"), None);
+        self.with(|shown| *shown = Some(Shown { bar, unit, done: 0 }));
+    }
+
+    fn stage_advanced(&self, _: &Query, done: u64, total: u64, unit: &str) {
+        self.with(|shown| {
+            let Some(shown) = shown else { return };
+            if shown.unit != unit {
+                // A pass of the model counts windows first, then its units are written.
+                shown.bar.recount(&format!("{unit}s"));
+                unit.clone_into(&mut shown.unit);
+                shown.done = 0;
+            }
+            if total > 0 {
+                shown.bar.set_total(total);
+            }
+            shown.bar.advance(done.saturating_sub(shown.done));
+            shown.done = done.max(shown.done);
+        });
+    }
+
+    fn stage_finished(&self, _: &StageReport) {
+        if let Some(shown) = self.with(Option::take) {
+            shown.bar.finish();
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! The one error type: a variant per fault that a caller may act on, with its data.
+
+use std::io;
+use std::path::PathBuf;
+
+use datafusion::error::DataFusionError;
+
+/// `Result` with the crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whatever can go wrong, grouped by whose fault it is (see [`Error::exit_code`]).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // The user's fault.
+    /// A command line or parameter that cannot be used.
+    #[error("{argument}: expected {expected}, got '{got}'")]
+    Argument {
+        /// The flag or parameter.
+        argument: String,
+        /// What it takes.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// A hook point that the model does not have.
+    #[error("the model has no hook point '{name}'{}", nearest_hint(nearest))]
+    HookPointUnknown {
+        /// The name or pattern asked for.
+        name: String,
+        /// The hook point with the most similar name.
+        nearest: Option<String>,
+    },
+    /// A neuron index past the end of its hook point.
+    #[error("--neurons: hook point '{hook_point}' has neurons 0 to {}, got {neuron}", n_neurons - 1)]
+    NeuronOutOfRange {
+        /// The hook point.
+        hook_point: String,
+        /// The index asked for.
+        neuron: u32,
+        /// Width of the hook point.
+        n_neurons: usize,
+    },
+    /// A query that would score an explanation on what its explainer saw.
+    #[error(
+        "refused: '{function}' reads table '{table}' without excluding split 'train', which the explainer saw; \
+         add a condition such as split = 'valid'"
+    )]
+    Leak {
+        /// The function that simulates or scores.
+        function: String,
+        /// The table it reads.
+        table: String,
+    },
+    /// No query of that name in `queries/`.
+    #[error("no query '{name}'{}", nearest_hint(nearest))]
+    QueryUnknown {
+        /// The name asked for.
+        name: String,
+        /// The query with the most similar name.
+        nearest: Option<String>,
+    },
+    /// Something that is not at the place it was looked for.
+    #[error("{kind} '{path}' does not exist")]
+    Missing {
+        /// What was looked for, e.g. "lake".
+        kind: &'static str,
+        /// Where.
+        path: String,
+    },
+
+    // The data's fault.
+    /// A file that cannot be read or written.
+    #[error("file '{}': {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A model and corpus without token sequences.
+    #[error("no token sequences of model '{model}' and corpus '{corpus}': expected stage 'token_sequences' to have run")]
+    SequencesMissing {
+        /// The model's id.
+        model: String,
+        /// The corpus id.
+        corpus: String,
+    },
+    /// A batch that does not fit the table it is written to.
+    #[error("table '{table}', column '{column}': expected {expected}, got {got}")]
+    Batch {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// What the schema file asks for.
+        expected: String,
+        /// What the batch holds.
+        got: String,
+    },
+    /// A lake whose tables this version does not know.
+    #[error(
+        "lake table '{path}' was written by another version of neuronlake: column '{column}': expected {expected}, got {got}"
+    )]
+    LakeVersion {
+        /// The table's location.
+        path: String,
+        /// The first column that differs.
+        column: String,
+        /// What this version writes.
+        expected: String,
+        /// What is stored.
+        got: String,
+    },
+    /// A schema file or a pipeline query that breaks the rules of its folder (our own file, or one from `--queries`).
+    #[error("query file '{file}': {reason}")]
+    QueryFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// An address is no valid URL, or of a kind that a corpus cannot be read from.
+    #[error("expected a local path, file://, s3://, gs://, az://, http:// or https:// address, got '{url}': {reason}")]
+    CorpusUrl {
+        /// The address as it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No file has this name, or none matches the pattern.
+    #[error("no corpus file found at '{url}'")]
+    CorpusNotFound {
+        /// Path, pattern or address as it was given.
+        url: String,
+    },
+    /// A file name whose ending names no format that is known.
+    #[error("expected a corpus file ending in {known}, got '{url}'")]
+    CorpusFormat {
+        /// The file, or the folder without any such file.
+        url: String,
+        /// The endings that are known, for people.
+        known: &'static str,
+    },
+    /// The files were read and hold no document.
+    #[error("corpus '{url}' has no document: {n_dropped} were empty or only whitespace")]
+    CorpusEmpty {
+        /// The corpus as it was given.
+        url: String,
+        /// Number of documents without any text.
+        n_dropped: u64,
+    },
+    /// A corpus file could not be read to its end.
+    #[error("cannot read corpus file '{url}'")]
+    CorpusRead {
+        /// The file.
+        url: String,
+        /// What the operating system or the connection said.
+        source: io::Error,
+    },
+    /// Compressed data that ends too early or is damaged.
+    #[error("expected complete {codec} data in corpus file '{url}', got a truncated or damaged file")]
+    CorpusCompression {
+        /// The file.
+        url: String,
+        /// `gzip` or `zstd`.
+        codec: &'static str,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// Text that is not UTF-8.
+    #[error("expected UTF-8 text in corpus file '{url}', got other bytes at byte {offset}")]
+    NotUtf8 {
+        /// The file.
+        url: String,
+        /// 0-based position of the first wrong byte, counted after decompression.
+        offset: u64,
+    },
+    /// A line of a JSON lines file without the wanted text.
+    #[error("expected a JSON object with text in field '{field}' at line {line} of corpus file '{url}', got {reason}")]
+    CorpusField {
+        /// The file.
+        url: String,
+        /// 1-based line number.
+        line: u64,
+        /// The field that should hold the text.
+        field: String,
+        /// What stands there instead, or the fields found.
+        reason: String,
+    },
+    /// A Parquet file without the wanted text column.
+    #[error("expected a text column '{column}' in corpus file '{url}', got {reason}")]
+    CorpusColumn {
+        /// The file.
+        url: String,
+        /// The column that should hold the text.
+        column: String,
+        /// Its type, or the columns found.
+        reason: String,
+    },
+    /// A Parquet file that cannot be decoded.
+    #[error("expected a Parquet file, got truncated or damaged data in '{url}'")]
+    CorpusParquet {
+        /// The file.
+        url: String,
+        /// What the decoder said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// One document larger than memory should hold.
+    #[error("expected documents of at most {limit} bytes, got a longer one at byte {offset} of corpus file '{url}'")]
+    DocumentTooLong {
+        /// The file.
+        url: String,
+        /// Where it starts, in bytes after decompression.
+        offset: u64,
+        /// The largest document, in bytes.
+        limit: usize,
+    },
+    /// An object store or web server refused or failed.
+    #[error("cannot read '{url}'")]
+    Store {
+        /// The address.
+        url: String,
+        /// What the store said.
+        source: Box<object_store::Error>,
+    },
+    /// Output could not be written.
+    #[error("cannot write the output")]
+    Output {
+        /// What the operating system said; `BrokenPipe` when the reader has gone.
+        source: io::Error,
+    },
+    /// A result that this output format cannot hold.
+    #[error("cannot write the result as {format}")]
+    OutputFormat {
+        /// Name of the format.
+        format: &'static str,
+        /// What the encoder said.
+        source: arrow::error::ArrowError,
+    },
+    /// The interactive line editor failed.
+    #[error("cannot read from the terminal")]
+    Terminal {
+        /// What the line editor said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A setting of the collection that cannot be honoured (the user's fault).
+    #[error("setting '{field}' of the collection is unusable: {reason}")]
+    CollectorSetting {
+        /// The field of the configuration.
+        field: &'static str,
+        /// What was expected and what was there.
+        reason: String,
+    },
+    /// A split name that does not exist (the user's or the data's fault).
+    #[error("expected a split (train, calibration, valid, test, pool), got '{got}'")]
+    SplitUnknown {
+        /// The name that was read.
+        got: String,
+    },
+    /// A split strategy that does not exist (the user's fault).
+    #[error("expected a split strategy (document, paper), got '{got}'")]
+    SplitStrategyUnknown {
+        /// The name that was read.
+        got: String,
+    },
+    /// Split fractions that are no distribution (the user's fault).
+    #[error("split fractions: expected four numbers in 0..=1 that add up to 1, got {got:?}")]
+    SplitFractions {
+        /// The fractions of train, calibration, valid and test.
+        got: [f64; 4],
+    },
+    /// Activations whose number does not fit their windows (our bug in the forward pass).
+    #[error("activations of '{hook_point}': expected {expected} values, got {got}")]
+    TileShape {
+        /// TransformerLens name of the hook point.
+        hook_point: String,
+        /// Tokens of all windows times the hook point's width.
+        expected: usize,
+        /// Values in the tile.
+        got: usize,
+    },
+    /// A number of tiles that is not the number of hook points (our bug in the forward pass).
+    #[error("tiles of activations: expected one for each of {expected} hook points, got {got}")]
+    TileCount {
+        /// Hook points being collected.
+        expected: usize,
+        /// Tiles passed.
+        got: usize,
+    },
+    /// A window longer than the collection was set up for.
+    #[error("token sequence {sequence}: expected at most {expected} tokens, got {got}")]
+    WindowLength {
+        /// The window's token sequence.
+        sequence: i64,
+        /// The configured bound.
+        expected: usize,
+        /// The window's tokens.
+        got: usize,
+    },
+    /// Windows out of order: results are only reproducible in ascending order.
+    #[error("token sequences must come in ascending order: expected one above {previous}, got {got}")]
+    SequenceOrder {
+        /// The last sequence seen.
+        previous: i64,
+        /// The sequence that came after it.
+        got: i64,
+    },
+    /// An activation that is infinite or not a number (the model's fault).
+    #[error("neuron {neuron} of '{hook_point}' on token sequence {sequence}: expected finite activations")]
+    ActivationNotFinite {
+        /// TransformerLens name of the hook point.
+        hook_point: String,
+        /// 0-based index along the hook point's last dimension.
+        neuron: u32,
+        /// The window that held the value.
+        sequence: i64,
+    },
+    /// More tokens than the 32-bit counters of one collection can hold.
+    #[error("one collection counts at most {limit} tokens, got {got}")]
+    TooManyTokens {
+        /// The bound.
+        limit: u64,
+        /// The tokens there would have been.
+        got: u64,
+    },
+    /// A checkpoint that was written by a collection with other settings.
+    #[error("checkpoint belongs to other settings: expected configuration {expected:016x}, got {got:016x}")]
+    CheckpointMismatch {
+        /// Hash of the configuration in use.
+        expected: u64,
+        /// Hash in the checkpoint.
+        got: u64,
+    },
+    /// A checkpoint that cannot be read or written.
+    #[error("checkpoint: {reason}")]
+    CheckpointFormat {
+        /// What was expected and what was there.
+        reason: String,
+    },
+    /// Reading or writing a checkpoint failed.
+    #[error("checkpoint cannot be read or written")]
+    CheckpointIo {
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A metric name that does not exist (the user's fault).
+    #[error("expected a metric (ev_correlation, explained_variance, rsquared_uncentred, absolute_dev_explained), got '{got}'")]
+    MetricUnknown {
+        /// The name that was read.
+        got: String,
+    },
+    /// Two series that should be parallel are not.
+    #[error("actual and expected activations: expected equal lengths, got {actual} and {expected}")]
+    LengthMismatch {
+        /// Number of actual activations.
+        actual: usize,
+        /// Number of expected activations.
+        expected: usize,
+    },
+
+    /// A model file does not hold what its format promises.
+    #[error("model file '{}': {reason}", path.display())]
+    ModelFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No model has this name: it is neither a folder or file nor an embedded model.
+    #[error("model '{}' not found: {reason}", path.display())]
+    ModelNotFound {
+        /// The folder or file looked for.
+        path: PathBuf,
+        /// What was expected there.
+        reason: String,
+    },
+    /// A model of a kind the engine has no decoder for.
+    #[error("model '{}': unsupported architecture: expected {supported}, got '{got}'", path.display())]
+    UnsupportedArchitecture {
+        /// The file that names the architecture.
+        path: PathBuf,
+        /// What it names.
+        got: String,
+        /// What would be supported.
+        supported: String,
+    },
+    /// A model file lacks a tensor.
+    #[error("model file '{}': tensor '{name}' is missing, expected shape {expected:?}", path.display())]
+    TensorMissing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape according to the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("model file '{}': tensor '{name}': expected shape {expected:?}, got {got:?}", path.display())]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape according to the configuration.
+        expected: Vec<usize>,
+        /// Its shape in the file.
+        got: Vec<usize>,
+    },
+    /// A tokenizer is missing or damaged.
+    #[error("tokenizer '{}': {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tokenizer's vocabulary does not fit the model's embedding.
+    #[error("tokenizer '{}': expected at most {expected} token ids, as the model embeds, got {got}", path.display())]
+    VocabularySize {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Rows of the model's embedding.
+        expected: usize,
+        /// One more than the tokenizer's largest id.
+        got: usize,
+    },
+    /// A token id the model does not embed.
+    #[error("token id {token_id}: expected an id below {n_vocab}")]
+    TokenOutOfRange {
+        /// The id.
+        token_id: u32,
+        /// Rows of the model's embedding.
+        n_vocab: usize,
+    },
+    /// A token sequence longer than the model's context.
+    #[error("token sequence: expected at most {expected} tokens, got {got}")]
+    SequenceTooLong {
+        /// The model's context length, in tokens.
+        expected: usize,
+        /// Length of the sequence, in tokens.
+        got: usize,
+    },
+    /// A model cannot be fetched from the hub.
+    #[error("hub repository '{repository}' revision '{revision}': {reason}")]
+    Hub {
+        /// `owner/name`.
+        repository: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// A backslash command of the prompt that is unknown or has a wrong argument.
+    #[error("{reason}")]
+    PromptCommand {
+        /// What was expected and what was found.
+        reason: String,
+    },
+
+    // The engine's or the network's fault.
+    /// Ctrl-C.
+    #[error("interrupted; what was committed stays, run the same command again to go on")]
+    Interrupted,
+    /// Delta Lake refused.
+    #[error(transparent)]
+    Delta(#[from] deltalake::DeltaTableError),
+    /// The engine refused a plan or failed while running it.
+    #[error(transparent)]
+    DataFusion(Box<DataFusionError>),
+    /// Arrow refused.
+    #[error(transparent)]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Our bug.
+    #[error("internal error, please report it: {reason}")]
+    Internal {
+        /// What was found that cannot be.
+        reason: String,
+    },
+}
+
+fn nearest_hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; the nearest is '{name}'")).unwrap_or_default()
+}
+
+impl Error {
+    /// The process's exit status: 2 for a command that can never work as given, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Argument { .. }
+            | Self::HookPointUnknown { .. }
+            | Self::NeuronOutOfRange { .. }
+            | Self::QueryUnknown { .. } => 2,
+            _ => 1,
+        }
+    }
+
+    /// Our bug, in words.
+    pub(crate) fn internal(reason: impl Into<String>) -> Self {
+        Self::Internal { reason: reason.into() }
+    }
+}
+
+/// Errors of ours that travelled through the engine come out as themselves.
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(other) => Self::DataFusion(Box::new(DataFusionError::External(other))),
+            },
+            DataFusionError::Context(_, inner) => Self::from(*inner),
+            DataFusionError::Diagnostic(_, inner) => Self::from(*inner),
+            other => Self::DataFusion(Box::new(other)),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DataFusion(inner) => *inner,
+            other => Self::External(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Texts that say what a neuron responds to.
+
+pub mod token_lookup;
+
+#[cfg(test)]
+mod tests;

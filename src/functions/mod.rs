@@ -1,0 +1,134 @@
+//! The SQL surface: each function of ours in the file of its name.
+//!
+//! A function only moves values between Arrow and the stage that does the work; [`register`] is the one list of them.
+
+use std::sync::Arc;
+
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{AggregateUDF, Documentation, ScalarUDF};
+
+use crate::models::cache::Models;
+
+/// Functions that hold the shared models compare and hash by their type alone: there is one of each in a session.
+macro_rules! same_by_name {
+    ($name:ident) => {
+        impl PartialEq for $name {
+            fn eq(&self, _: &Self) -> bool {
+                true
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                stringify!($name).hash(state);
+            }
+        }
+    };
+}
+use same_by_name;
+
+mod arguments;
+mod collect_activations;
+mod collection_pass;
+mod document_split;
+mod explain;
+mod firings;
+mod heatmap;
+mod mentions;
+mod metric_aggregates;
+mod normalize_activations;
+mod read_corpus;
+mod score_summaries;
+mod simulate;
+mod split_records;
+mod stream;
+mod token_text;
+mod token_windows;
+mod unit_schema;
+mod window_sums;
+
+pub(crate) use collect_activations::Host;
+pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+
+/// One entry of docs/functions.md.
+#[derive(Debug, Clone)]
+pub struct FunctionDoc {
+    /// The function's name in SQL.
+    pub name: String,
+    /// `scalar`, `aggregate` or `table`.
+    pub kind: &'static str,
+    /// What it computes, with shapes and NULL behaviour.
+    pub description: String,
+    /// How it is called.
+    pub syntax: String,
+    /// An example that runs.
+    pub example: String,
+}
+
+/// Adds every function of ours to a session.
+pub(crate) fn register(context: &SessionContext, host: &Host) {
+    for function in scalars(&host.models) {
+        context.register_udf(function);
+    }
+    for function in aggregates() {
+        context.register_udaf(function);
+    }
+    context.register_udtf("read_corpus", Arc::new(read_corpus::ReadCorpus));
+    context.register_udtf("collect_activations", Arc::new(collect_activations::CollectActivations::new(host)));
+    context.register_udtf("firings", Arc::new(firings::Firings::new(host)));
+}
+
+/// What docs/functions.md and `\df` say, in alphabetical order.
+pub fn documentation() -> Vec<FunctionDoc> {
+    let models = Arc::new(Models::default());
+    let entry = |name: &str, kind, documentation: Option<&Documentation>| {
+        documentation.map(|doc| FunctionDoc {
+            name: name.to_owned(),
+            kind,
+            description: doc.description.clone(),
+            syntax: doc.syntax_example.clone(),
+            example: doc.sql_example.clone().unwrap_or_default(),
+        })
+    };
+    let scalars = scalars(&models);
+    let aggregates = aggregates();
+    let tables = [
+        ("read_corpus", read_corpus::documentation()),
+        ("collect_activations", collect_activations::documentation()),
+        ("firings", firings::documentation()),
+    ];
+    let mut docs: Vec<FunctionDoc> = scalars
+        .iter()
+        .filter_map(|f| entry(f.name(), "scalar", f.documentation()))
+        .chain(aggregates.iter().filter_map(|f| entry(f.name(), "aggregate", f.documentation())))
+        .chain(tables.iter().filter_map(|(name, doc)| entry(name, "table", Some(doc))))
+        .collect();
+    docs.sort_by(|a, b| a.name.cmp(&b.name));
+    docs
+}
+
+fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
+    vec![
+        ScalarUDF::from(document_split::DocumentSplit::default()),
+        ScalarUDF::from(explain::Explain::default()),
+        ScalarUDF::from(heatmap::Heatmap::default()),
+        ScalarUDF::from(mentions::Mentions::default()),
+        ScalarUDF::from(normalize_activations::NormalizeActivations::default()),
+        ScalarUDF::from(simulate::Simulate::default()),
+        ScalarUDF::from(simulate::SimulationScale::default()),
+        ScalarUDF::from(split_records::SplitRecords::default()),
+        ScalarUDF::from(token_text::TokenText::new(models)),
+        ScalarUDF::from(token_windows::TokenWindows::new(models)),
+        ScalarUDF::from(window_sums::WindowSumsFunction::default()),
+    ]
+}
+
+fn aggregates() -> Vec<AggregateUDF> {
+    metric_aggregates::all()
+        .into_iter()
+        .map(AggregateUDF::from)
+        .chain([AggregateUDF::from(score_summaries::ScoreSummaries::default())])
+        .collect()
+}

@@ -1,0 +1,7 @@
+//! The `neuronlake` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    neuronlake::cli::main()
+}

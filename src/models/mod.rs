@@ -1,0 +1,23 @@
+//! Subject models: decoders with hook points, read from the files that models are published in.
+//!
+//! [`source`] says where a model is; [`weights`] reads its tensors by name and [`config`] its shape; [`decoder`] packs
+//! both for the [`kernels`]; [`forward`] runs a tile of token sequences and hands the values at [`hook_points`] to the
+//! caller; [`tokenizer`] turns text into token ids; [`subject_model`] is all of it under one name. [`hub`] fetches models.
+//! Nothing here knows tables: a caller sees slices of f32.
+
+pub mod cache;
+pub mod config;
+mod decoder;
+pub mod forward;
+mod hash;
+pub mod hook_points;
+pub mod hub;
+mod kernels;
+pub mod source;
+pub mod subject_model;
+pub mod token_batch;
+pub mod tokenizer;
+mod weights;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! The forward pass over many windows: tiles of a few windows, one thread a tile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::models::hook_points::HookPoint;
+use crate::models::forward::Scratch;
+use crate::models::subject_model::SubjectModel;
+use crate::models::token_batch::TokenBatch;
+use crate::token_sequences::split::Split;
+use crate::token_sequences::window::Window;
+
+/// Windows of a tile: enough rows for the matrix products to run at full speed, few enough for the caches.
+const TILE_WINDOWS: usize = 8;
+
+/// Windows done and to do of the pass under way, for whoever shows progress.
+#[derive(Debug, Default)]
+pub struct PassProgress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl PassProgress {
+    /// A pass over `total` windows begins, or goes on after `done` of them.
+    pub fn start(&self, done: u64, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    /// So many windows are done.
+    pub fn advance(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    /// Windows done and to do.
+    pub fn read(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+/// A token sequence with its own memory.
+#[derive(Debug, Clone)]
+pub struct OwnedWindow {
+    /// Id of the token sequence.
+    pub sequence: i64,
+    /// Its document.
+    pub document: i64,
+    /// Its split.
+    pub split: Split,
+    /// Token ids, shape `[seq_len]`.
+    pub token_ids: Vec<u32>,
+    /// False when its text holds a broken character.
+    pub recordable: bool,
+}
+
+impl OwnedWindow {
+    /// The window as the collection takes it, counted from position `first_counted`.
+    pub fn as_window(&self, first_counted: usize) -> Window<'_> {
+        Window {
+            sequence: self.sequence,
+            document: self.document,
+            split: self.split,
+            token_ids: &self.token_ids,
+            recordable: self.recordable,
+            first_counted,
+        }
+    }
+}
+
+/// Runs a subject model over batches of windows on all threads of the rayon pool.
+pub struct ForwardPass<'m> {
+    model: &'m SubjectModel,
+    hooks: Vec<HookPoint>,
+    // Kept from batch to batch: a steady pass allocates nothing.
+    tiles: Vec<Vec<f32>>,
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+impl std::fmt::Debug for ForwardPass<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardPass").field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}
+
+impl<'m> ForwardPass<'m> {
+    /// A pass that reads the given hook points.
+    pub fn new(model: &'m SubjectModel, hooks: Vec<HookPoint>) -> Self {
+        let tiles = vec![Vec::new(); hooks.len()];
+        Self { model, hooks, tiles, scratches: Mutex::new(Vec::new()) }
+    }
+
+    /// Windows of a batch that keeps every thread busy.
+    pub fn batch_windows(&self) -> usize {
+        TILE_WINDOWS * rayon::current_num_threads()
+    }
+
+    /// The activations of every hook point over the windows, one after the other: shape `[n_tokens, width]` each.
+    ///
+    /// # Errors
+    /// When a window is longer than the model's context or holds a token outside its vocabulary.
+    pub fn run(&mut self, windows: &[OwnedWindow]) -> Result<Vec<&[f32]>> {
+        let n_tokens: usize = windows.iter().map(|window| window.token_ids.len()).sum();
+        for (tile, hook) in self.tiles.iter_mut().zip(&self.hooks) {
+            tile.resize(n_tokens * hook.width(), 0.0);
+        }
+        // Each thread writes its own rows of every hook point's tile.
+        let mut rest: Vec<&mut [f32]> = self.tiles.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut jobs = Vec::new();
+        for some in windows.chunks(TILE_WINDOWS) {
+            let rows: usize = some.iter().map(|window| window.token_ids.len()).sum();
+            let mut own = Vec::with_capacity(rest.len());
+            for (slice, hook) in rest.iter_mut().zip(&self.hooks) {
+                let (head, tail) = std::mem::take(slice).split_at_mut(rows * hook.width());
+                own.push(head);
+                *slice = tail;
+            }
+            jobs.push((some, own));
+        }
+        let (model, hooks, scratches) = (self.model, &self.hooks, &self.scratches);
+        jobs.into_par_iter().try_for_each(|(windows, mut tiles)| {
+            let lock = || scratches.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scratch = lock().pop().unwrap_or_default();
+            let token_ids: Vec<u32> = windows.iter().flat_map(|window| window.token_ids.iter().copied()).collect();
+            let mut offsets = vec![0];
+            for window in windows {
+                offsets.push(offsets[offsets.len() - 1] + window.token_ids.len());
+            }
+            let batch = TokenBatch::new(&token_ids, &offsets)?;
+            let done = model.forward(&batch, hooks, &mut |hook, values| tiles[hook].copy_from_slice(values), &mut scratch);
+            lock().push(scratch);
+            done
+        })?;
+        Ok(self.tiles.iter().map(Vec::as_slice).collect())
+    }
+}

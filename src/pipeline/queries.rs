@@ -1,0 +1,334 @@
+//! `queries/**/*.sql` as values: headers that the program reads, SQL that the engine runs.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::{Error, Result};
+
+macro_rules! queries {
+    ($folder:literal, $kind:ident: $($name:literal),* $(,)?) => {
+        &[$((Kind::$kind, $name, include_str!(concat!("../../queries/", $folder, "/", $name, ".sql")))),*]
+    };
+}
+
+/// Every file of `queries/`, each folder in the order in which its files stand.
+static FILES: &[&[(Kind, &str, &str)]] = &[
+    queries!(
+        "pipeline", Pipeline:
+        "00_documents",
+        "10_token_sequences",
+        "20_neurons",
+        "30_activation_records",
+        "32_token_activations",
+        "34_activations",
+        "40_explanations",
+        "50_simulations",
+        "60_scores",
+    ),
+    queries!(
+        "views", View:
+        "best_explanations",
+        "explanation_scores",
+        "neuron_summary",
+        "record_tokens",
+    ),
+    queries!(
+        "examples", Example:
+        "best_explained",
+        "best_layer",
+        "explanations_mentioning",
+        "most_polysemantic",
+        "neurons_of_token",
+        "score_against_density",
+        "score_by_layer",
+        "scores_without_value",
+        "shared_top_tokens",
+        "simulation_gaps",
+        "top_windows",
+        "unreliable_scores",
+    ),
+];
+
+/// Which folder a query file stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `queries/pipeline`: a stage, writes one table.
+    Pipeline,
+    /// `queries/views`: present by name in every session.
+    View,
+    /// `queries/examples`: an analysis for people.
+    Example,
+}
+
+impl Kind {
+    /// The folder below `queries/`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Pipeline => "pipeline",
+            Self::View => "views",
+            Self::Example => "examples",
+        }
+    }
+}
+
+/// A value that can stand for a `$name` in a query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parameter {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number, as written.
+    Number(String),
+}
+
+impl Parameter {
+    /// A command-line value: a number when it reads as one, else text.
+    pub fn parse(text: &str) -> Self {
+        match (text.parse::<i64>(), text.parse::<f64>()) {
+            (Ok(integer), _) => Self::Integer(integer),
+            (_, Ok(number)) if number.is_finite() => Self::Number(text.to_owned()),
+            _ => Self::Text(text.to_owned()),
+        }
+    }
+
+    /// The value as an SQL literal.
+    pub fn to_sql(&self) -> String {
+        self.token().to_string()
+    }
+
+    fn token(&self) -> Token {
+        match self {
+            Self::Text(text) => Token::SingleQuotedString(text.replace('\'', "''")),
+            Self::Integer(integer) => Token::Number(integer.to_string(), false),
+            Self::Number(number) => Token::Number(number.clone(), false),
+        }
+    }
+}
+
+impl std::fmt::Display for Parameter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "'{text}'"),
+            Self::Integer(integer) => write!(f, "{integer}"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// One file of `queries/`.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Its folder.
+    pub kind: Kind,
+    /// File name without `.sql`.
+    pub name: String,
+    /// What it answers or does, one sentence.
+    pub summary: String,
+    /// Tables and views it reads.
+    pub reads: Vec<String>,
+    /// The table it writes; `None` but for pipeline queries.
+    pub writes: Option<String>,
+    /// The column whose values the stage is run for one by one, as `$<column>`; `None` for a stage run once.
+    pub per: Option<String>,
+    /// The column whose rows are committed together; the query's rows come sorted by it.
+    pub unit: Option<String>,
+    /// The column whose largest stored value is bound to `$after`.
+    pub resume: Option<String>,
+    /// Names after `$`, with their default where the header gives one.
+    pub params: Vec<(String, Option<Parameter>)>,
+    /// The statement.
+    pub sql: String,
+}
+
+impl Query {
+    /// Parses a query file: `-- field: value` lines, then one statement.
+    ///
+    /// # Errors
+    /// [`Error::QueryFile`] for an unknown field, a missing summary, or parameters that differ from those used.
+    pub fn parse(kind: Kind, name: &str, text: &str) -> Result<Self> {
+        let file = format!("queries/{}/{name}.sql", kind.folder());
+        let fault = |reason: String| Error::QueryFile { file: file.clone(), reason };
+        let mut query = Self {
+            kind,
+            name: name.to_owned(),
+            summary: String::new(),
+            reads: Vec::new(),
+            writes: None,
+            per: None,
+            unit: None,
+            resume: None,
+            params: Vec::new(),
+            sql: String::new(),
+        };
+        let mut lines = text.lines();
+        for line in lines.by_ref() {
+            let Some(header) = line.strip_prefix("-- ") else {
+                query.sql = format!("{line}\n");
+                break;
+            };
+            let (field, value) = header
+                .split_once(':')
+                .ok_or_else(|| fault(format!("expected a header '-- field: value', got '{line}'")))?;
+            let value = value.trim();
+            let one = || (!value.is_empty()).then(|| value.to_owned());
+            match field {
+                "summary" => value.clone_into(&mut query.summary),
+                "reads" => query.reads = list(value).map(str::to_owned).collect(),
+                "writes" => query.writes = one(),
+                "per" => query.per = one(),
+                "unit" => query.unit = one(),
+                "resume" => query.resume = one(),
+                "params" => query.params = list(value).map(parameter).collect::<Option<_>>().ok_or_else(|| {
+                    fault(format!("expected params such as '$layer = 3, $word = 'plural'', got '{value}'"))
+                })?,
+                other => return Err(fault(format!("unknown header field '{other}'"))),
+            }
+        }
+        query.sql.extend(lines.map(|line| format!("{line}\n")));
+        if query.summary.is_empty() {
+            return Err(fault("expected a '-- summary:' line".to_owned()));
+        }
+        let used = placeholders(&query.sql).map_err(&fault)?;
+        if let Some(stray) = used.iter().find(|name| !query.params.iter().any(|(param, _)| param == *name)) {
+            return Err(fault(format!("'${stray}' is not among its params")));
+        }
+        if let Some((unused, _)) = query.params.iter().find(|(param, _)| !used.contains(param)) {
+            return Err(fault(format!("param '${unused}' is not used")));
+        }
+        Ok(query)
+    }
+
+    /// The statement with every `$name` replaced by a literal; defaults fill what `values` leaves out.
+    ///
+    /// Table functions take literals only, so parameters are bound in the text, token by token, and not by the planner.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a value that no parameter takes, or a parameter left without one.
+    pub fn bind(&self, values: &[(String, Parameter)]) -> Result<String> {
+        if let Some((stray, value)) = values.iter().find(|(name, _)| !self.params.iter().any(|(p, _)| p == name)) {
+            let known = self.params.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::Argument {
+                argument: format!("query '{}'", self.name),
+                expected: if known.is_empty() { "no parameters".to_owned() } else { format!("parameters {known}") },
+                got: format!("{stray}={value}"),
+            });
+        }
+        let tokens = tokens(&self.sql).map_err(Error::internal)?;
+        let mut sql = String::with_capacity(self.sql.len());
+        for token in tokens {
+            let Token::Placeholder(placeholder) = &token else {
+                sql.push_str(&token.to_string());
+                continue;
+            };
+            let name = placeholder.trim_start_matches('$');
+            let given = values.iter().find(|(n, _)| n == name).map(|(_, value)| value);
+            let default = || self.params.iter().find(|(n, _)| n == name).and_then(|(_, default)| default.as_ref());
+            let value = given.or_else(default).ok_or_else(|| Error::Argument {
+                argument: format!("query '{}'", self.name),
+                expected: format!("{name}=…"),
+                got: "nothing".to_owned(),
+            })?;
+            sql.push_str(&value.token().to_string());
+        }
+        Ok(sql)
+    }
+
+    /// The SELECT of a stage, without its `INSERT INTO table`.
+    pub fn select(sql: &str) -> &str {
+        match sql.split_once('\n') {
+            Some((first, rest)) if first.starts_with("INSERT INTO ") => rest,
+            _ => sql,
+        }
+    }
+}
+
+/// Every query file, parsed.
+pub fn all() -> &'static [Query] {
+    static QUERIES: LazyLock<Vec<Query>> = LazyLock::new(|| {
+        FILES
+            .iter()
+            .flat_map(|folder| folder.iter())
+            .map(|(kind, name, text)| {
+                Query::parse(*kind, name, text).expect("the embedded query files parse: a test parses each")
+            })
+            .collect()
+    });
+    &QUERIES
+}
+
+/// The queries of one folder.
+pub fn of_kind(kind: Kind) -> impl Iterator<Item = &'static Query> {
+    all().iter().filter(move |query| query.kind == kind)
+}
+
+/// A query by its file name.
+///
+/// # Errors
+/// [`Error::QueryUnknown`] with the nearest name.
+pub fn find(name: &str) -> Result<&'static Query> {
+    all().iter().find(|query| query.name == name).ok_or_else(|| {
+        let nearest = all()
+            .iter()
+            .map(|query| (strsim::jaro_winkler(&query.name, name), &query.name))
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, name)| name.clone());
+        Error::QueryUnknown { name: name.to_owned(), nearest }
+    })
+}
+
+/// The pipeline queries, from `directory` where it holds a file of the same name, for experiments.
+///
+/// # Errors
+/// When a file cannot be read or parsed.
+pub fn pipeline(directory: Option<&Path>) -> Result<Vec<Query>> {
+    of_kind(Kind::Pipeline)
+        .map(|query| match directory.map(|dir| dir.join(format!("{}.sql", query.name))) {
+            Some(path) if path.exists() => {
+                let text = std::fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+                Query::parse(Kind::Pipeline, &query.name, &text)
+            }
+            _ => Ok(query.clone()),
+        })
+        .collect()
+}
+
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn parameter(text: &str) -> Option<(String, Option<Parameter>)> {
+    let (name, default) = match text.split_once('=') {
+        None => (text, None),
+        Some((name, default)) => {
+            let default = default.trim();
+            let unquoted = default.strip_prefix('\'').and_then(|d| d.strip_suffix('\''));
+            (name.trim(), Some(unquoted.map_or_else(|| Parameter::parse(default), |d| Parameter::Text(d.to_owned()))))
+        }
+    };
+    Some((name.strip_prefix('$')?.to_owned(), default))
+}
+
+fn tokens(sql: &str) -> std::result::Result<Vec<Token>, String> {
+    Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize().map_err(|e| e.to_string())
+}
+
+fn placeholders(sql: &str) -> std::result::Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for token in tokens(sql)? {
+        if let Token::Placeholder(name) = token {
+            let name = name.trim_start_matches('$').to_owned();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+#[path = "queries_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+//! The table `runs`: a row before the first commit of a stage, completed when the stage ends.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::Int64Type;
+use datafusion::prelude::{col, lit};
+use futures::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::queries::{Parameter, Query};
+use super::settings::Plan;
+use crate::error::{Error, Result};
+use crate::hash;
+use crate::session::Session;
+use crate::tables::definition::{TableDefinition, table};
+use crate::tables::writer::TableWriter;
+
+/// Tries at completing a row that another process may be changing too.
+const TRIES: usize = 5;
+
+/// One execution of a stage.
+#[derive(Debug)]
+pub struct Run {
+    /// Its id, in the `run` column of every row.
+    pub id: String,
+    stage: String,
+    parameters: String,
+    started_at: i64,
+}
+
+impl Run {
+    /// A run that starts now.
+    pub fn start(stage: &Query, plan: &Plan) -> Self {
+        let used = |name: &String| stage.params.iter().any(|(param, _)| param == name);
+        let parameters: serde_json::Map<String, serde_json::Value> = plan
+            .parameters()
+            .iter()
+            .filter(|(name, _)| used(name))
+            .map(|(name, value)| (name.clone(), json_value(value)))
+            .collect();
+        let parameters = serde_json::Value::Object(parameters).to_string();
+        let started_at = now();
+        let id = hash::text(&format!("{} {parameters} {started_at} {}", stage.name, std::process::id()));
+        Self { id, stage: stage.name.clone(), parameters, started_at }
+    }
+
+    /// Writes the row, without an end: from now on rows of other tables may name the run.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn record(&self, session: &Session, plan: &Plan) -> Result<()> {
+        let definition = runs()?;
+        let corpus_hash = corpus_hash(session, &plan.settings.corpus).await?;
+        let of_model = |value: &str| (self.stage != "00_documents").then(|| value.to_owned());
+        let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+        let time = |micros: Option<i64>| {
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
+        };
+        let columns = vec![
+            text(Some(self.id.clone())),
+            text(Some(self.stage.clone())),
+            text(of_model(plan.model.id())),
+            text(Some(plan.settings.corpus.clone())),
+            text(Some(self.parameters.clone())),
+            text(of_model(plan.model.weights_hash())),
+            text(of_model(plan.model.tokenizer_hash()?)),
+            text(corpus_hash),
+            text(None),
+            text(Some(env!("CARGO_PKG_VERSION").to_owned())),
+            Arc::new(Int64Array::from(vec![plan.settings.seed.cast_signed()])),
+            time(Some(self.started_at)),
+            time(None),
+            Arc::new(Int64Array::from(vec![None::<i64>])),
+            Arc::new(Float64Array::from(vec![None::<f64>])),
+        ];
+        let batch = RecordBatch::try_new(Arc::clone(&definition.schema), columns)?;
+        let mut writer = TableWriter::open(session.lake(), definition, &self.id).await?;
+        writer.write(&batch).await?;
+        writer.commit().await
+    }
+
+    /// Completes the row.
+    ///
+    /// # Errors
+    /// When the store refuses, time and again.
+    pub async fn finish(&self, session: &Session, n_rows: usize) -> Result<()> {
+        let definition = runs()?;
+        let mut last = Error::internal("no try was made");
+        for _ in 0..TRIES {
+            let table = session.lake().open_or_create(definition).await?;
+            let done = table
+                .update()
+                .with_predicate(col("run").eq(lit(self.id.as_str())))
+                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
+                .with_update("n_rows", lit(n_rows as i64))
+                .with_update("cost", lit(0.0_f64))
+                .await;
+            match done {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Whether a run of this stage with the same parameters ended well before.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn finished_before(&self, session: &Session) -> Result<bool> {
+        let sql = format!(
+            "SELECT count(*) FROM runs WHERE stage = {} AND parameters = {} AND ended_at IS NOT NULL",
+            Parameter::Text(self.stage.clone()).to_sql(),
+            Parameter::Text(self.parameters.clone()).to_sql()
+        );
+        let batches = session.sql(&sql).await?.collect().await?;
+        Ok(batches.iter().any(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().any(|&n| n > 0)))
+    }
+}
+
+fn runs() -> Result<&'static TableDefinition> {
+    table("runs").ok_or_else(|| Error::internal("no table runs"))
+}
+
+fn json_value(parameter: &Parameter) -> serde_json::Value {
+    match parameter {
+        Parameter::Text(text) => text.as_str().into(),
+        Parameter::Integer(integer) => (*integer).into(),
+        Parameter::Number(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
+
+/// SHA-256 over the texts of a corpus in order, each with its length before it; `None` for a corpus not written yet.
+async fn corpus_hash(session: &Session, corpus: &str) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT text FROM documents WHERE corpus = {} ORDER BY document",
+        Parameter::Text(corpus.to_owned()).to_sql()
+    );
+    let mut stream = session.sql(&sql).await?.execute_stream().await?;
+    let mut digest = Sha256::new();
+    let mut empty = true;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let texts = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
+        for text in texts.as_string::<i32>().iter().flatten() {
+            empty = false;
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text.as_bytes());
+        }
+        debug_assert_eq!(texts.null_count(), 0, "the column is NOT NULL");
+    }
+    Ok((!empty).then(|| hash::hex(&digest.finalize())))
+}

@@ -1,0 +1,187 @@
+//! What a run is about: the user's settings, and the plan made of them once the model is known.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::queries::Parameter;
+use crate::error::{Error, Result};
+use crate::explanations::token_lookup::TOKEN_LOOKUP;
+use crate::functions::{CollectionOptions, FirstToken};
+use crate::models::hook_points::HookPoint;
+use crate::models::subject_model::SubjectModel;
+use crate::neurons::selection::NeuronSelection;
+use crate::session::Session;
+
+/// Everything a user may choose about a run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Subject model: `default`, a folder or a file.
+    pub model: String,
+    /// Corpus: `default`, a path, pattern or URL.
+    pub corpus: String,
+    /// JSON field or Parquet column of the text.
+    pub field: Option<String>,
+    /// Read at most so many documents.
+    pub limit: Option<u64>,
+    /// Length from which a plain-text file is cut into documents, in characters; `None` for the default.
+    pub document_chars: Option<usize>,
+    /// Hook points, as names or patterns with `*`.
+    pub hooks: Vec<String>,
+    /// Only hook points of these layers; empty for all.
+    pub layers: Vec<usize>,
+    /// Only these neurons of each hook point.
+    pub neurons: NeuronSelection,
+    /// Tokens of a window.
+    pub window_length: usize,
+    /// Tokens that the last window of a document must have to be kept.
+    pub window_minimum: usize,
+    /// `document` or `paper`.
+    pub split_strategy: String,
+    /// What is done with the first token of a window; by the model's family when `None`.
+    pub first_token: Option<FirstToken>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Windows of each sample that a score is made of.
+    pub windows: usize,
+    /// Split that scores are computed on.
+    pub score_split: String,
+    /// Also write every firing above this quantile of its unit.
+    pub firings_above: Option<f64>,
+    /// Bytes that the state of a collection pass may take.
+    pub memory_limit: usize,
+    /// First stage.
+    pub from: Option<String>,
+    /// Last stage.
+    pub to: Option<String>,
+    /// Folder whose pipeline queries replace those inside the program.
+    pub queries: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: "default".to_owned(),
+            corpus: "default".to_owned(),
+            field: None,
+            limit: None,
+            document_chars: None,
+            hooks: vec!["blocks.*.mlp.hook_post".to_owned()],
+            layers: Vec::new(),
+            neurons: NeuronSelection::All,
+            window_length: 64,
+            window_minimum: 16,
+            split_strategy: "document".to_owned(),
+            first_token: None,
+            seed: 0,
+            windows: 5,
+            score_split: "valid".to_owned(),
+            firings_above: None,
+            memory_limit: 4 << 30,
+            from: None,
+            to: None,
+            queries: None,
+        }
+    }
+}
+
+/// Settings checked against the model.
+#[derive(Debug)]
+pub struct Plan {
+    /// The settings.
+    pub settings: Settings,
+    /// The subject model.
+    pub model: Arc<SubjectModel>,
+    /// Hook points, in order of computation.
+    pub hook_points: Vec<HookPoint>,
+    parameters: Vec<(String, Parameter)>,
+}
+
+impl Plan {
+    /// Loads the model and checks what can be checked before any work is done.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded, a hook point or layer does not exist, or a neuron is out of range.
+    pub fn new(session: &Session, settings: &Settings) -> Result<Self> {
+        let model = session.models().get(&settings.model)?;
+        let hook_points = hook_points(&model, settings)?;
+        for hook in &hook_points {
+            settings.neurons.units(hook)?;
+        }
+        if settings.window_length == 0 || settings.window_length > model.config().n_context {
+            return Err(Error::Argument {
+                argument: "--window".to_owned(),
+                expected: format!("1 to {} tokens, the context of model '{}'", model.config().n_context, model.id()),
+                got: settings.window_length.to_string(),
+            });
+        }
+        let parameters = parameters(settings, &model, &hook_points);
+        Ok(Self { settings: settings.clone(), model, hook_points, parameters })
+    }
+
+    /// The value of every parameter that is the same for the whole run.
+    pub fn parameters(&self) -> &[(String, Parameter)] {
+        &self.parameters
+    }
+}
+
+fn hook_points(model: &SubjectModel, settings: &Settings) -> Result<Vec<HookPoint>> {
+    let mut chosen: Vec<HookPoint> = Vec::new();
+    for pattern in &settings.hooks {
+        for hook in model.select_hook_points(pattern)? {
+            let wanted = settings.layers.is_empty() || hook.layer().is_some_and(|l| settings.layers.contains(&l));
+            if wanted && !chosen.contains(&hook) {
+                chosen.push(hook);
+            }
+        }
+    }
+    let missing = settings.layers.iter().find(|&&layer| !chosen.iter().any(|hook| hook.layer() == Some(layer)));
+    if let Some(layer) = missing {
+        return Err(Error::Argument {
+            argument: "--layers".to_owned(),
+            expected: format!("layers of '{}' in model '{}'", settings.hooks.join(","), model.id()),
+            got: layer.to_string(),
+        });
+    }
+    Ok(chosen)
+}
+
+fn parameters(settings: &Settings, model: &SubjectModel, hook_points: &[HookPoint]) -> Vec<(String, Parameter)> {
+    let text = |value: &str| Parameter::Text(value.to_owned());
+    let integer = |value: usize| Parameter::Integer(value as i64);
+    let mut corpus_options = json!({ "field": settings.field, "limit": settings.limit });
+    if let Some(chars) = settings.document_chars {
+        corpus_options["document_chars"] = json!(chars);
+    }
+    let first_token = settings.first_token.unwrap_or_else(|| FirstToken::default_of(model));
+    let collection = CollectionOptions {
+        seed: settings.seed,
+        split: settings.split_strategy.clone(),
+        first_token: Some(first_token),
+        hook_points: hook_points.iter().map(|hook| hook.name().to_owned()).collect(),
+        memory_limit: settings.memory_limit,
+    };
+    let (first_neuron, last_neuron) = settings.neurons.bounds();
+    let list = [
+        ("model", text(model.id())),
+        ("model_source", text(&settings.model)),
+        ("corpus", text(&settings.corpus)),
+        ("corpus_url", text(&settings.corpus)),
+        ("corpus_options", Parameter::Text(corpus_options.to_string())),
+        ("window_length", integer(settings.window_length)),
+        ("window_minimum", integer(settings.window_minimum)),
+        ("split_strategy", text(&settings.split_strategy)),
+        ("seed", Parameter::Integer(settings.seed.cast_signed())),
+        ("neurons", Parameter::Text(settings.neurons.to_string())),
+        ("first_neuron", integer(first_neuron as usize)),
+        ("last_neuron", integer(last_neuron as usize)),
+        ("collection", Parameter::Text(json!(collection).to_string())),
+        ("explainer", text(TOKEN_LOOKUP)),
+        ("simulator", text(TOKEN_LOOKUP)),
+        ("split", text(&settings.score_split)),
+        ("windows", integer(settings.windows)),
+        ("firings_above", Parameter::Number(settings.firings_above.unwrap_or(1.0).to_string())),
+    ];
+    list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,225 @@
+//! One stage: its rows are streamed, checked, and committed in whole units.
+
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use futures::StreamExt;
+
+use super::Observer;
+use super::queries::{Parameter, Query};
+use super::runs::Run;
+use super::settings::Plan;
+use crate::error::{Error, Result};
+use crate::models::hook_points::HookPoint;
+use crate::session::Session;
+use crate::tables::definition::{TableDefinition, table};
+use crate::tables::writer::TableWriter;
+
+/// Parquet bytes after which the units held are committed.
+const COMMIT_BYTES: usize = 32 << 20;
+/// Time after which the units held are committed: what a kill can cost.
+const COMMIT_AFTER: Duration = Duration::from_secs(10);
+/// How often a pass of the model is asked how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs a stage, once or for each hook point, and returns the rows it wrote.
+///
+/// # Errors
+/// The first fault; what was committed stays.
+pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn Observer) -> Result<usize> {
+    let name = query.writes.as_deref().unwrap_or_default();
+    let definition = table(name).ok_or_else(|| Error::QueryFile {
+        file: format!("queries/pipeline/{}.sql", query.name),
+        reason: format!("expected to write a table of schemas/, got '{name}'"),
+    })?;
+    let run = Run::start(query, plan);
+    if name == "activations" && run.finished_before(session).await? {
+        return Ok(0);
+    }
+    let mut stage = Stage { session, query, plan, definition, run, observer, recorded: false, n_units: 0, last_unit_seen: None, total: 0 };
+    let mut n_rows = 0;
+    if query.per.is_none() {
+        n_rows = stage.once(None).await?;
+    } else {
+        for hook in &plan.hook_points {
+            stage.total += plan.settings.neurons.units(hook)?.units().len() as u64;
+        }
+        for hook in &plan.hook_points {
+            n_rows += stage.once(Some(hook)).await?;
+        }
+    }
+    if stage.recorded {
+        stage.run.finish(session, n_rows).await?;
+    }
+    Ok(n_rows)
+}
+
+struct Stage<'a> {
+    session: &'a Session,
+    query: &'a Query,
+    plan: &'a Plan,
+    definition: &'static TableDefinition,
+    run: Run,
+    observer: &'a dyn Observer,
+    recorded: bool,
+    n_units: u64,
+    last_unit_seen: Option<i64>,
+    total: u64,
+}
+
+impl Stage<'_> {
+    async fn once(&mut self, hook: Option<&HookPoint>) -> Result<usize> {
+        let sql = self.bind(hook).await?;
+        if let Some(hook) = hook
+            && sql.contains("collect_activations(")
+            && self.is_complete(hook).await?
+        {
+            return Ok(0);
+        }
+        self.last_unit_seen = None;
+        let rows = self.session.sql(Query::select(&sql)).await?;
+        let mut stream = rows.execute_stream().await?;
+        let mut writer: Option<TableWriter> = None;
+        let mut held: Option<RecordBatch> = None;
+        let mut committed_at = Instant::now();
+        let mut n_rows = 0;
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                () = tokio::time::sleep(PROGRESS_EVERY) => {
+                    self.show_pass();
+                    continue;
+                }
+            };
+            let Some(batch) = next else { break };
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let writer = match &mut writer {
+                Some(open) => open,
+                none => none.insert(self.open().await?),
+            };
+            // The last unit of a batch may go on in the next one: it is held back, so that a commit never cuts it.
+            let last = self.last_unit(&batch)?;
+            if let Some(held) = held.take() {
+                writer.write(&held).await?;
+            }
+            writer.write(&batch.slice(0, last)).await?;
+            let due = writer.pending_bytes() > COMMIT_BYTES || committed_at.elapsed() > COMMIT_AFTER;
+            if last > 0 && due {
+                writer.commit().await?;
+                committed_at = Instant::now();
+            }
+            n_rows += batch.num_rows();
+            self.count(&batch)?;
+            held = Some(batch.slice(last, batch.num_rows() - last));
+        }
+        if let (Some(mut writer), Some(held)) = (writer, held) {
+            writer.write(&held).await?;
+            writer.commit().await?;
+        }
+        Ok(n_rows)
+    }
+
+    /// The run's own row comes before the first row that names it.
+    async fn open(&mut self) -> Result<TableWriter> {
+        if !self.recorded {
+            self.run.record(self.session, self.plan).await?;
+            self.recorded = true;
+        }
+        TableWriter::open(self.session.lake(), self.definition, &self.run.id).await
+    }
+
+    async fn bind(&self, hook: Option<&HookPoint>) -> Result<String> {
+        let wants = |name: &str| self.query.params.iter().any(|(param, _)| param == name);
+        let mut values = vec![("run".to_owned(), Parameter::Text(self.run.id.clone()))];
+        if let Some(hook) = hook {
+            values.push(("hook_point".to_owned(), Parameter::Text(hook.name().to_owned())));
+        }
+        if let Some(column) = &self.query.resume {
+            values.push(("after".to_owned(), Parameter::Integer(self.largest(column).await?)));
+        }
+        values.extend(self.plan.parameters().iter().cloned());
+        values.retain(|(name, _)| wants(name));
+        self.query.bind(&values)
+    }
+
+    /// The largest stored value of the resume column, -1 when there is none.
+    async fn largest(&self, column: &str) -> Result<i64> {
+        let mut conditions = vec![condition("corpus", &self.plan.settings.corpus)];
+        if self.definition.schema.field_with_name("model").is_ok() {
+            conditions.push(condition("model", self.plan.model.id()));
+        }
+        let expression = format!("CAST(COALESCE(max({column}), -1) AS BIGINT)");
+        self.number(&expression, &conditions).await
+    }
+
+    /// Whether every selected unit of the hook point is in the table.
+    async fn is_complete(&mut self, hook: &HookPoint) -> Result<bool> {
+        let conditions = [
+            condition("corpus", &self.plan.settings.corpus),
+            condition("model", self.plan.model.id()),
+            condition("hook_point", hook.name()),
+        ];
+        let mut wanted = self.plan.settings.neurons.units(hook)?.units().len() as i64;
+        let (first, last) = self.plan.settings.neurons.bounds();
+        let among = format!("count(DISTINCT neuron) FILTER (WHERE neuron BETWEEN {first} AND {last})");
+        wanted -= self.number(&among, &conditions).await?;
+        if wanted <= 0 {
+            self.n_units += self.plan.settings.neurons.units(hook)?.units().len() as u64;
+        }
+        Ok(wanted <= 0)
+    }
+
+    async fn number(&self, expression: &str, conditions: &[String]) -> Result<i64> {
+        let sql =
+            format!("SELECT {expression} FROM {} WHERE {}", self.definition.name, conditions.join(" AND "));
+        let batches = self.session.sql(&sql).await?.collect().await?;
+        let value = batches.first().and_then(|b| b.column(0).as_primitive::<Int64Type>().iter().next().flatten());
+        value.ok_or_else(|| Error::internal(format!("no number from: {sql}")))
+    }
+
+    /// Index of the first row of the batch's last unit.
+    fn last_unit(&self, batch: &RecordBatch) -> Result<usize> {
+        let Some(unit) = &self.query.unit else { return Ok(batch.num_rows()) };
+        let values = self.unit_column(batch, unit)?;
+        let values = values.as_primitive::<Int64Type>();
+        let last = values.value(values.len() - 1);
+        Ok(values.values().iter().rposition(|&value| value != last).map_or(0, |index| index + 1))
+    }
+
+    fn unit_column(&self, batch: &RecordBatch, unit: &str) -> Result<arrow::array::ArrayRef> {
+        let column = batch.column_by_name(unit).ok_or_else(|| Error::QueryFile {
+            file: format!("queries/pipeline/{}.sql", self.query.name),
+            reason: format!("expected a column '{unit}', its unit"),
+        })?;
+        Ok(cast(column, &DataType::Int64)?)
+    }
+
+    fn count(&mut self, batch: &RecordBatch) -> Result<()> {
+        let unit = self.query.unit.as_deref().unwrap_or("row");
+        if let Some(column) = &self.query.unit {
+            let values = self.unit_column(batch, column)?;
+            for &value in values.as_primitive::<Int64Type>().values() {
+                // A unit's rows may be spread over batches; they come together.
+                self.n_units += u64::from(self.last_unit_seen.replace(value) != Some(value));
+            }
+        }
+        self.observer.stage_advanced(self.query, self.n_units.min(self.total.max(self.n_units)), self.total, unit);
+        Ok(())
+    }
+
+    fn show_pass(&self) {
+        let (done, total) = self.session.progress().read();
+        if self.query.sql.contains("collect_activations(") && done < total {
+            self.observer.stage_advanced(self.query, done, total, "window");
+        }
+    }
+}
+
+fn condition(column: &str, value: &str) -> String {
+    format!("{column} = {}", Parameter::Text(value.to_owned()).to_sql())
+}

@@ -1,0 +1,187 @@
+//! The one place that makes a `SessionContext`: the lake's tables and views, our functions, the leak rule.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Weak};
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::context::{SQLOptions, SessionContext};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::functions::{self, Host};
+use crate::models::cache::Models;
+use crate::neurons::pass::PassProgress;
+use crate::pipeline::queries::{Kind, of_kind};
+use crate::scores::leak::LeakRule;
+use crate::tables::catalog::{LakeSchema, View};
+use crate::tables::lake::Lake;
+
+/// What a session may use.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    /// Bytes that sorts, joins and aggregates may hold before they spill to disk.
+    pub memory_limit: usize,
+    /// Rows of a batch. Small where rows hold many windows.
+    pub batch_rows: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { memory_limit: 2 << 30, batch_rows: 8_192 }
+    }
+}
+
+/// A way back to the engine for functions that run queries of their own; the engine owns them, hence weak.
+#[derive(Clone)]
+pub(crate) struct WeakSession(Weak<RwLock<SessionState>>);
+
+impl WeakSession {
+    pub(crate) fn of(context: &SessionContext) -> Self {
+        Self(context.state_weak_ref())
+    }
+
+    /// The engine, as it is now.
+    ///
+    /// # Errors
+    /// When it is being dropped.
+    pub(crate) fn context(&self) -> Result<SessionContext> {
+        let state = self.0.upgrade().ok_or_else(|| Error::internal("the session is gone"))?;
+        let state = state.read().clone();
+        Ok(SessionContext::new_with_state(state))
+    }
+}
+
+/// An engine over one lake.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    lake: Lake,
+    models: Arc<Models>,
+    progress: Arc<PassProgress>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("lake", &self.lake).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Opens an engine over a lake; no table is read before a query names it.
+    ///
+    /// # Errors
+    /// When the engine refuses its configuration.
+    pub fn open(lake: Lake, models: Arc<Models>, options: SessionOptions) -> Result<Self> {
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_batch_size(options.batch_rows)
+            .with_default_catalog_and_schema("lake", "main")
+            .with_create_default_catalog_and_schema(false)
+            // A score that is undefined must not head a list of the best.
+            .set_str("datafusion.sql_parser.default_null_ordering", "nulls_last")
+            .set_str("datafusion.execution.time_zone", "UTC")
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+            .set_bool("datafusion.execution.parquet.schema_force_view_types", false);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit)))
+            .build_arc()?;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_optimizer_rule(Arc::new(LeakRule))
+            .build();
+        let context = SessionContext::new_with_state(state);
+
+        let views = of_kind(Kind::View)
+            .map(|query| View { name: query.name.clone(), sql: query.sql.clone() })
+            .collect();
+        let schema = Arc::new(LakeSchema::new(lake.clone(), views));
+        schema.attach(&context);
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema("main", schema)?;
+        context.register_catalog("lake", Arc::new(catalog));
+        let progress = Arc::new(PassProgress::default());
+        let host = Host {
+            session: WeakSession::of(&context),
+            lake: lake.clone(),
+            models: Arc::clone(&models),
+            progress: Arc::clone(&progress),
+        };
+        functions::register(&context, &host);
+        Ok(Self { context, lake, models, progress })
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// When the text is not SQL, names what is not there, or would score what the explainer saw.
+    pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        Ok(self.context.sql(&callable(sql)).await?)
+    }
+
+    /// Plans a query that may only read: no DDL, no DML, no settings.
+    ///
+    /// # Errors
+    /// As [`Session::sql`], and for a statement that would change anything.
+    pub async fn read_only_sql(&self, sql: &str) -> Result<DataFrame> {
+        let options =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        Ok(self.context.sql_with_options(&callable(sql), options).await?)
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// The subject models, loaded on first use.
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
+    }
+
+    /// How far the pass under way is.
+    pub fn progress(&self) -> &PassProgress {
+        &self.progress
+    }
+
+    /// The engine underneath, for servers and for docs.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
+/// The text with the function name `explain` quoted wherever it is called.
+///
+/// EXPLAIN is a reserved word, and after a comma the parser takes it for the end of the list; as the first word of a
+/// statement it stays what it is. A text that cannot be cut into tokens is left to the parser to complain about.
+fn callable(sql: &str) -> Cow<'_, str> {
+    if !sql.to_ascii_lowercase().contains("explain") {
+        return Cow::Borrowed(sql);
+    }
+    let Ok(mut tokens) = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize() else {
+        return Cow::Borrowed(sql);
+    };
+    let mut statement_start = true;
+    for index in 0..tokens.len() {
+        let called = tokens[index + 1..].iter().find(|token| !matches!(token, Token::Whitespace(_)));
+        let called = called == Some(&Token::LParen);
+        match &mut tokens[index] {
+            Token::Whitespace(_) => continue,
+            Token::Word(word) if called && !statement_start && word.value.eq_ignore_ascii_case("explain") => {
+                "explain".clone_into(&mut word.value);
+                word.quote_style = Some('"');
+            }
+            _ => {}
+        }
+        statement_start = tokens[index] == Token::SemiColon;
+    }
+    Cow::Owned(tokens.iter().map(ToString::to_string).collect())
+}
