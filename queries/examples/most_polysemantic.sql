@@ -12,7 +12,7 @@ FROM (
         layer,
         neuron,
         sample,
-        lower(trim(tokens[array_position(activations, max_activation)])) AS peak
+        lower(trim(tokens[CAST(array_position(activations, max_activation) AS BIGINT)])) AS peak
     FROM record_tokens
     WHERE (sample = 'top' AND split = 'train')
     OR sample LIKE 'quantile_%'

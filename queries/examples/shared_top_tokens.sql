@@ -11,14 +11,14 @@ FROM (
     SELECT
         layer,
         neuron,
-        lower(trim(tokens[array_position(activations, max_activation)])) AS token,
+        lower(trim(tokens[CAST(array_position(activations, max_activation) AS BIGINT)])) AS token,
         count(*) AS n_windows,
         max(max_activation) AS strongest
     FROM record_tokens
     WHERE sample = 'top'
     AND split = 'train'
     AND rank < $windows
-    GROUP BY layer, neuron, lower(trim(tokens[array_position(activations, max_activation)]))
+    GROUP BY layer, neuron, lower(trim(tokens[CAST(array_position(activations, max_activation) AS BIGINT)]))
 )
 WHERE n_windows >= 0.8 * $windows
 AND token <> ''

@@ -32,11 +32,11 @@ pub(crate) async fn demo(arguments: &Arguments, command: &Demo) -> Result<()> {
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
     print(&format!("\n{}\n", what_was_done(&session, n_rows, start).await?))?;
 
-    print("\nThe ten best-explained neurons (value: correlation of simulated with real activations on held-out text;\ncontrol: the same with another neuron's explanation):\n\n")?;
+    print("\nThe ten best-explained neurons, by the correlation of simulated with real activations on held-out text,\nbeside that of another neuron's explanation:\n\n")?;
     print_rows(
         &session,
-        "SELECT layer, neuron, round(value, 2) AS value, round(control, 2) AS control, text AS explanation \
-         FROM best_explanations ORDER BY best_explanations.value DESC, layer, neuron LIMIT 10",
+        "SELECT layer, neuron, round(value, 2) AS correlation, round(control, 2) AS control_correlation, \
+         text AS explanation FROM best_explanations ORDER BY value DESC, layer, neuron LIMIT 10",
         Format::Table,
     )
     .await?;
