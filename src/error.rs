@@ -2,8 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 
 /// `Result` with the crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,6 +80,21 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A lake whose rows for the same model and corpus were made with other settings.
+    #[error(
+        "stage '{stage}': this lake's rows for the same model and corpus were made with {setting} {expected}, got {got}; use \
+         the same, or another --lake"
+    )]
+    SettingsChanged {
+        /// The stage.
+        stage: String,
+        /// What differs.
+        setting: String,
+        /// The value in the lake.
+        expected: String,
+        /// The value of this run.
+        got: String,
     },
     /// A model and corpus without token sequences.
     #[error("no token sequences of model '{model}' and corpus '{corpus}': expected stage 'token_sequences' to have run")]
@@ -467,8 +485,16 @@ pub enum Error {
     /// Delta Lake refused.
     #[error(transparent)]
     Delta(#[from] deltalake::DeltaTableError),
+    /// Rows could not be made part of a table; those committed before stay.
+    #[error("cannot write table '{table}'")]
+    TableWrite {
+        /// The table.
+        table: String,
+        /// What the store said.
+        source: Box<deltalake::DeltaTableError>,
+    },
     /// The engine refused a plan or failed while running it.
-    #[error(transparent)]
+    #[error("{}", in_words(.0))]
     DataFusion(Box<DataFusionError>),
     /// Arrow refused.
     #[error(transparent)]
@@ -479,6 +505,17 @@ pub enum Error {
         /// What was found that cannot be.
         reason: String,
     },
+}
+
+/// What the engine says, without the names of its own types.
+fn in_words(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::SQL(fault, _) => match fault.as_ref() {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("SQL error: {text}"),
+            ParserError::RecursionLimitExceeded => "SQL error: nested too deeply".to_owned(),
+        },
+        other => other.strip_backtrace(),
+    }
 }
 
 fn nearest_hint(nearest: &Option<String>) -> String {
@@ -492,8 +529,20 @@ impl Error {
             Self::Argument { .. }
             | Self::HookPointUnknown { .. }
             | Self::NeuronOutOfRange { .. }
-            | Self::QueryUnknown { .. } => 2,
+            | Self::QueryUnknown { .. }
+            | Self::SettingsChanged { .. } => 2,
             _ => 1,
+        }
+    }
+
+    /// An error that the engine carried without looking at it.
+    fn from_engine(inner: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match inner.downcast::<Self>() {
+            Ok(ours) => *ours,
+            Err(other) => match other.downcast::<DataFusionError>() {
+                Ok(engine) => Self::from(*engine),
+                Err(other) => Self::DataFusion(Box::new(DataFusionError::External(other))),
+            },
         }
     }
 
@@ -507,9 +556,14 @@ impl Error {
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         match error {
-            DataFusionError::External(inner) => match inner.downcast::<Self>() {
-                Ok(ours) => *ours,
-                Err(other) => Self::DataFusion(Box::new(DataFusionError::External(other))),
+            DataFusionError::External(inner) => Self::from_engine(inner),
+            DataFusionError::ArrowError(inner, trace) => match *inner {
+                ArrowError::ExternalError(inner) => Self::from_engine(inner),
+                other => Self::DataFusion(Box::new(DataFusionError::ArrowError(Box::new(other), trace))),
+            },
+            DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
+                Ok(inner) => Self::from(inner),
+                Err(shared) => Self::DataFusion(Box::new(DataFusionError::Shared(shared))),
             },
             DataFusionError::Context(_, inner) => Self::from(*inner),
             DataFusionError::Diagnostic(_, inner) => Self::from(*inner),

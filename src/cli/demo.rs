@@ -1,5 +1,6 @@
 //! `neuronlake demo`: everything, on the model and corpus inside the program.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -44,9 +45,11 @@ pub(crate) async fn demo(arguments: &Arguments, command: &Demo) -> Result<()> {
     let best = best(&session).await?;
     print(&show_window(&best)?)?;
     print("\nGo on with:\n\n")?;
+    // As it was called, so that the lines can be pasted.
+    let program = std::env::args().next().unwrap_or_else(|| "neuronlake".to_owned());
     for query in NEXT {
         let query = query.replace("{layer}", &best.layer).replace("{neuron}", &best.neuron);
-        print(&format!("  neuronlake sql --lake {} \"{query}\"\n\n", command.lake))?;
+        print(&format!("  {program} sql --lake {} \"{query}\"\n\n", command.lake))?;
     }
     Ok(())
 }
@@ -107,7 +110,10 @@ fn show_window(best: &Best) -> Result<String> {
     let tokens: Vec<&str> = tokens.as_string::<i32>().iter().flatten().collect();
     let activations = best.row.column(4).as_list::<i32>().values();
     let activations = activations.as_primitive::<Float32Type>().values();
-    let palette = Palette::of_terminal(|name| std::env::var(name).ok());
+    let palette = match std::io::stdout().is_terminal() {
+        true => Palette::of_terminal(|name| std::env::var(name).ok()),
+        false => Palette::Plain,
+    };
     Ok(format!(
         "\nLayer {}, neuron {}: {}\n\n{}\n",
         best.layer,

@@ -29,6 +29,7 @@ use arguments::{Arguments, Command};
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     init_logging();
+    silence_caught_panics();
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     // Fails only when a pool exists, and this is the first thing that makes one.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -39,8 +40,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         tokio::select! {
             result = Box::pin(dispatch(&arguments)) => result,
-            // At the SQL prompt the line editor has the terminal in raw mode and takes the key itself.
-            _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+            () = interrupted(&arguments.command) => Err(Error::Interrupted),
         }
     });
     // A pass of the model on a blocking thread notices at its next batch that nobody waits for it; it holds nothing that
@@ -50,6 +50,14 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if table::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => report(&error),
+    }
+}
+
+/// Waits for Ctrl-C; for ever at the SQL prompt, where the key stops a statement and not the program.
+async fn interrupted(command: &Command) {
+    let prompts = matches!(command, Command::Sql(sql) if sql.query.is_none() && sql.file.is_none());
+    if prompts || tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -81,11 +89,36 @@ fn print(text: &str) -> Result<()> {
 
 /// The one line an error gets.
 fn report(error: &Error) -> ExitCode {
-    let text = error.to_string();
+    let text = with_cause(error);
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // Nothing can be done when stderr is closed.
     let _ = writeln!(std::io::stderr(), "error: {}", line.join(" "));
     ExitCode::from(error.exit_code())
+}
+
+/// The error and, unless it says so itself, the cause at the bottom of it.
+fn with_cause(error: &Error) -> String {
+    let text = error.to_string();
+    let mut root: &dyn std::error::Error = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    match root.to_string() {
+        cause if text.contains(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    }
+}
+
+/// Delta Lake aborts an upload that failed and catches the panic this is when the upload was all but done: nothing for a
+/// person to read, the error itself follows.
+fn silence_caught_panics() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|at| at.file()).unwrap_or_default();
+        if !(place.contains("object_store") && place.ends_with("buffered.rs")) {
+            others(panic);
+        }
+    }));
 }
 
 fn init_logging() {

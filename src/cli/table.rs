@@ -4,7 +4,7 @@
 //! holds more than a bounded part of the result.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
 use arrow::csv::writer::Writer as CsvWriter;
@@ -81,7 +81,8 @@ pub enum TableWidth {
 
 /// Writes the batches of one result.
 pub struct ResultWriter<W: Write + Send> {
-    sink: Sink<W>,
+    sink: Sink<Watched<W>>,
+    fault: Fault,
     schema: SchemaRef,
     n_rows: u64,
 }
@@ -102,6 +103,8 @@ impl<W: Write + Send> ResultWriter<W> {
     pub fn new(out: W, schema: SchemaRef, format: Format, layout: Layout, width: TableWidth) -> Result<Self> {
         // A missing field and a NULL are different things to the reader of an export.
         let json = WriterBuilder::new().with_explicit_nulls(true);
+        let fault = Fault::default();
+        let out = Watched { out, fault: Arc::clone(&fault) };
         let sink = match format {
             Format::Table => Sink::Table(TextTable::new(out, &schema, layout, width)),
             Format::Csv => Sink::Csv(CsvWriter::new(out)),
@@ -116,11 +119,7 @@ impl<W: Write + Send> ResultWriter<W> {
                 Sink::Parquet(writer.map_err(parquet_error)?)
             }
         };
-        Ok(Self {
-            sink,
-            schema,
-            n_rows: 0,
-        })
+        Ok(Self { sink, fault, schema, n_rows: 0 })
     }
 
     /// Writes the rows of a batch.
@@ -128,6 +127,11 @@ impl<W: Write + Send> ResultWriter<W> {
     /// # Errors
     /// `Output` if the other end fails (`BrokenPipe`: it wants no more), `OutputFormat` if a value cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let written = self.write_batch(batch);
+        of_output(&self.fault, written)
+    }
+
+    fn write_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         self.n_rows += batch.num_rows() as u64;
         match &mut self.sink {
             Sink::Table(table) => table.write(batch),
@@ -150,9 +154,14 @@ impl<W: Write + Send> ResultWriter<W> {
     ///
     /// # Errors
     /// As [`ResultWriter::write`].
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(self) -> Result<u64> {
+        let fault = Arc::clone(&self.fault);
+        of_output(&fault, self.finish_rows())
+    }
+
+    fn finish_rows(mut self) -> Result<u64> {
         if let (Sink::Csv(_), 0) = (&self.sink, self.n_rows) {
-            self.write(&RecordBatch::new_empty(Arc::clone(&self.schema)))?;
+            self.write_batch(&RecordBatch::new_empty(Arc::clone(&self.schema)))?;
         }
         let mut out = match self.sink {
             Sink::Table(table) => table.finish(self.n_rows)?,
@@ -177,6 +186,48 @@ impl<W: Write + Send> ResultWriter<W> {
         out.flush().map_err(output_error)?;
         Ok(self.n_rows)
     }
+}
+
+/// The fault of an output, kept because encoders turn it into a text.
+type Fault = Arc<Mutex<Option<io::Error>>>;
+
+/// An output that keeps its fault.
+struct Watched<W> {
+    out: W,
+    fault: Fault,
+}
+
+impl<W: Write> Watched<W> {
+    fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            copy
+        })
+    }
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        self.watch(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.watch(result)
+    }
+}
+
+/// The result, its error replaced by the output's own when that is why.
+fn of_output<T>(fault: &Fault, result: Result<T>) -> Result<T> {
+    result.map_err(|error| match fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(source) => Error::Output { source },
+        None => error,
+    })
 }
 
 /// Whether an error only says that the reader of our output has gone (`neuronlake sql … | head`), which is no failure.

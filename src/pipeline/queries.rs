@@ -330,5 +330,4 @@ fn placeholders(sql: &str) -> std::result::Result<Vec<String>, String> {
 }
 
 #[cfg(test)]
-#[path = "queries_tests.rs"]
 mod tests;

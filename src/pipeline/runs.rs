@@ -20,6 +20,18 @@ use crate::tables::writer::TableWriter;
 /// Tries at completing a row that another process may be changing too.
 const TRIES: usize = 5;
 
+/// Settings that decide the rows of a unit, as paths into the parameters; the others only choose units.
+const IDENTITY: [&[&str]; 8] = [
+    &["corpus_options", "document_chars"],
+    &["corpus_options", "field"],
+    &["window_length"],
+    &["window_minimum"],
+    &["split_strategy"],
+    &["seed"],
+    &["windows"],
+    &["collection", "first_token"],
+];
+
 /// One execution of a stage.
 #[derive(Debug)]
 pub struct Run {
@@ -37,7 +49,8 @@ impl Run {
         let parameters: serde_json::Map<String, serde_json::Value> = plan
             .parameters()
             .iter()
-            .filter(|(name, _)| used(name))
+            // The address may hold a password; the corpus id does not.
+            .filter(|(name, _)| used(name) && name != "corpus_url")
             .map(|(name, value)| (name.clone(), json_value(value)))
             .collect();
         let parameters = serde_json::Value::Object(parameters).to_string();
@@ -52,7 +65,7 @@ impl Run {
     /// When the store refuses.
     pub async fn record(&self, session: &Session, plan: &Plan) -> Result<()> {
         let definition = runs()?;
-        let corpus_hash = corpus_hash(session, &plan.settings.corpus).await?;
+        let corpus_hash = corpus_hash(session, &plan.settings.corpus_id()).await?;
         let of_model = |value: &str| (self.stage != "00_documents").then(|| value.to_owned());
         let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
         let time = |micros: Option<i64>| {
@@ -62,7 +75,7 @@ impl Run {
             text(Some(self.id.clone())),
             text(Some(self.stage.clone())),
             text(of_model(plan.model.id())),
-            text(Some(plan.settings.corpus.clone())),
+            text(Some(plan.settings.corpus_id())),
             text(Some(self.parameters.clone())),
             text(of_model(plan.model.weights_hash())),
             text(of_model(plan.model.tokenizer_hash()?)),
@@ -105,6 +118,46 @@ impl Run {
         Err(last)
     }
 
+    /// Refuses to add rows to a table whose rows were made with other settings or other weights under the same names.
+    ///
+    /// # Errors
+    /// [`Error::SettingsChanged`] naming the first difference from the newest run of this stage.
+    pub async fn check_settings(&self, session: &Session, plan: &Plan) -> Result<()> {
+        let text = |value: &str| Parameter::Text(value.to_owned()).to_sql();
+        let sql = format!(
+            "SELECT parameters, weights_hash FROM runs WHERE stage = {} AND corpus = {} AND (model IS NULL OR model = {}) \
+             ORDER BY started_at DESC LIMIT 1",
+            text(&self.stage),
+            text(&plan.settings.corpus_id()),
+            text(plan.model.id())
+        );
+        let batches = session.sql(&sql).await?.collect().await?;
+        let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
+        let cell = |index: usize| -> Result<String> {
+            let texts = arrow::compute::cast(batch.column(index), &arrow::datatypes::DataType::Utf8)?;
+            Ok(texts.as_string::<i32>().iter().next().flatten().unwrap_or_default().to_owned())
+        };
+        let changed = |setting: &str, expected: String, got: String| Error::SettingsChanged {
+            stage: self.stage.clone(),
+            setting: setting.to_owned(),
+            expected,
+            got,
+        };
+        let weights = cell(1)?;
+        if !weights.is_empty() && weights != plan.model.weights_hash() {
+            return Err(changed("weights of the model", weights, plan.model.weights_hash().to_owned()));
+        }
+        let stored = cell(0)?;
+        for setting in IDENTITY {
+            if let (Some(expected), Some(got)) = (value_of(&stored, setting), value_of(&self.parameters, setting))
+                && expected != got
+            {
+                return Err(changed(setting.last().unwrap_or(&""), expected, got));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a run of this stage with the same parameters ended well before.
     ///
     /// # Errors
@@ -122,6 +175,18 @@ impl Run {
 
 fn runs() -> Result<&'static TableDefinition> {
     table("runs").ok_or_else(|| Error::internal("no table runs"))
+}
+
+/// The value at a path of a JSON object; texts on the way are JSON themselves. `None` where there is none.
+fn value_of(parameters: &str, path: &[&str]) -> Option<String> {
+    let mut value: serde_json::Value = serde_json::from_str(parameters).ok()?;
+    for key in path {
+        if let serde_json::Value::String(text) = &value {
+            value = serde_json::from_str(text).ok()?;
+        }
+        value = value.get(key)?.clone();
+    }
+    Some(value.to_string())
 }
 
 fn json_value(parameter: &Parameter) -> serde_json::Value {

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
+use url::Url;
 
 use super::queries::Parameter;
+use crate::documents::DEFAULT_DOCUMENT_CHARS;
 use crate::error::{Error, Result};
 use crate::explanations::token_lookup::TOKEN_LOOKUP;
 use crate::functions::{CollectionOptions, FirstToken};
@@ -13,6 +15,7 @@ use crate::models::hook_points::HookPoint;
 use crate::models::subject_model::SubjectModel;
 use crate::neurons::selection::NeuronSelection;
 use crate::session::Session;
+use crate::tables::store::shown;
 
 /// Everything a user may choose about a run.
 #[derive(Debug, Clone)]
@@ -57,6 +60,16 @@ pub struct Settings {
     pub to: Option<String>,
     /// Folder whose pipeline queries replace those inside the program.
     pub queries: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The corpus as tables name it: its address without a password or a signature.
+    pub fn corpus_id(&self) -> String {
+        match Url::parse(&self.corpus) {
+            Ok(url) if self.corpus.contains("://") => shown(&url),
+            _ => self.corpus.clone(),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -150,10 +163,11 @@ fn hook_points(model: &SubjectModel, settings: &Settings) -> Result<Vec<HookPoin
 fn parameters(settings: &Settings, model: &SubjectModel, hook_points: &[HookPoint]) -> Vec<(String, Parameter)> {
     let text = |value: &str| Parameter::Text(value.to_owned());
     let integer = |value: usize| Parameter::Integer(value as i64);
-    let mut corpus_options = json!({ "field": settings.field, "limit": settings.limit });
-    if let Some(chars) = settings.document_chars {
-        corpus_options["document_chars"] = json!(chars);
-    }
+    let corpus_options = json!({
+        "field": settings.field,
+        "limit": settings.limit,
+        "document_chars": settings.document_chars.unwrap_or(DEFAULT_DOCUMENT_CHARS),
+    });
     let first_token = settings.first_token.unwrap_or_else(|| FirstToken::default_of(model));
     let collection = CollectionOptions {
         seed: settings.seed,
@@ -166,7 +180,7 @@ fn parameters(settings: &Settings, model: &SubjectModel, hook_points: &[HookPoin
     let list = [
         ("model", text(model.id())),
         ("model_source", text(&settings.model)),
-        ("corpus", text(&settings.corpus)),
+        ("corpus", Parameter::Text(settings.corpus_id())),
         ("corpus_url", text(&settings.corpus)),
         ("corpus_options", Parameter::Text(corpus_options.to_string())),
         ("window_length", integer(settings.window_length)),

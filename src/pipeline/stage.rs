@@ -35,6 +35,7 @@ pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn O
         reason: format!("expected to write a table of schemas/, got '{name}'"),
     })?;
     let run = Run::start(query, plan);
+    run.check_settings(session, plan).await?;
     if name == "activations" && run.finished_before(session).await? {
         return Ok(0);
     }
@@ -149,7 +150,7 @@ impl Stage<'_> {
 
     /// The largest stored value of the resume column, -1 when there is none.
     async fn largest(&self, column: &str) -> Result<i64> {
-        let mut conditions = vec![condition("corpus", &self.plan.settings.corpus)];
+        let mut conditions = vec![condition("corpus", &self.plan.settings.corpus_id())];
         if self.definition.schema.field_with_name("model").is_ok() {
             conditions.push(condition("model", self.plan.model.id()));
         }
@@ -160,7 +161,7 @@ impl Stage<'_> {
     /// Whether every selected unit of the hook point is in the table.
     async fn is_complete(&mut self, hook: &HookPoint) -> Result<bool> {
         let conditions = [
-            condition("corpus", &self.plan.settings.corpus),
+            condition("corpus", &self.plan.settings.corpus_id()),
             condition("model", self.plan.model.id()),
             condition("hook_point", hook.name()),
         ];

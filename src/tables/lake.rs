@@ -24,7 +24,7 @@ impl Lake {
     pub fn at(location: &str) -> Result<Self> {
         let fault = || Error::Argument {
             argument: "--lake".to_owned(),
-            expected: "a folder or a URL such as s3://bucket/prefix".to_owned(),
+            expected: "a folder, as a path or a file:// URL".to_owned(),
             got: location.to_owned(),
         };
         let mut root = match Url::parse(location) {
@@ -35,7 +35,7 @@ impl Lake {
                 Url::from_directory_path(absolute).map_err(|()| fault())?
             }
         };
-        if root.cannot_be_a_base() {
+        if root.cannot_be_a_base() || root.scheme() != "file" {
             return Err(fault());
         }
         if !root.path().ends_with('/') {

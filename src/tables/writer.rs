@@ -70,7 +70,8 @@ impl TableWriter {
         if self.pending == 0 {
             return Ok(());
         }
-        self.writer.flush_and_commit(&mut self.table).await?;
+        let done = self.writer.flush_and_commit(&mut self.table).await;
+        done.map_err(|e| Error::TableWrite { table: self.definition.name.clone(), source: Box::new(e) })?;
         self.written += self.pending;
         self.pending = 0;
         self.writer = new_writer(&self.table, &self.run)?;
