@@ -1,1 +1,19 @@
-fn main() {}
+//! The benchmarks of docs/performance.md: `cargo bench --bench main`, or `scripts/bench` for the comparison with PyTorch.
+//!
+//! Names are `what/shape/threads`. Nothing here asserts a time: a number is read beside the machine it was taken on.
+
+use criterion::{criterion_group, criterion_main};
+
+mod collection;
+mod forward;
+mod gemm;
+mod memory;
+mod scores;
+mod shapes;
+
+criterion_group! {
+    name = benches;
+    config = criterion::Criterion::default().sample_size(10).without_plots();
+    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches
+}
+criterion_main!(benches);

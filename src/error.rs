@@ -97,7 +97,9 @@ pub enum Error {
         got: String,
     },
     /// A model and corpus without token sequences.
-    #[error("no token sequences of model '{model}' and corpus '{corpus}': expected stage 'token_sequences' to have run")]
+    #[error(
+        "no token sequences of model '{model}' and corpus '{corpus}': expected stage 'token_sequences' to have run"
+    )]
     SequencesMissing {
         /// The model's id.
         model: String,
@@ -365,7 +367,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A metric name that does not exist (the user's fault).
-    #[error("expected a metric (ev_correlation, explained_variance, rsquared_uncentred, absolute_dev_explained), got '{got}'")]
+    #[error(
+        "expected a metric (ev_correlation, explained_variance, rsquared_uncentred, absolute_dev_explained), got '{got}'"
+    )]
     MetricUnknown {
         /// The name that was read.
         got: String,

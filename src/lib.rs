@@ -34,6 +34,8 @@ pub mod session;
 
 pub mod pipeline;
 
+pub mod docs;
+
 pub mod cli;
 
 pub use error::{Error, Result};

@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -100,9 +100,8 @@ impl Session {
             .build();
         let context = SessionContext::new_with_state(state);
 
-        let views = of_kind(Kind::View)
-            .map(|query| View { name: query.name.clone(), sql: query.sql.clone() })
-            .collect();
+        let views =
+            of_kind(Kind::View).map(|query| View { name: query.name.clone(), sql: query.sql.clone() }).collect();
         let schema = Arc::new(LakeSchema::new(lake.clone(), views));
         schema.attach(&context);
         let catalog = MemoryCatalogProvider::new();
@@ -132,8 +131,7 @@ impl Session {
     /// # Errors
     /// As [`Session::sql`], and for a statement that would change anything.
     pub async fn read_only_sql(&self, sql: &str) -> Result<DataFrame> {
-        let options =
-            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         Ok(self.context.sql_with_options(&callable(sql), options).await?)
     }
 
@@ -185,3 +183,6 @@ fn callable(sql: &str) -> Cow<'_, str> {
     }
     Cow::Owned(tokens.iter().map(ToString::to_string).collect())
 }
+
+#[cfg(test)]
+mod tests;

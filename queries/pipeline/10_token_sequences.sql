@@ -3,7 +3,7 @@
 -- writes: token_sequences
 -- unit: document
 -- resume: document
--- params: $run, $model, $model_source, $corpus, $window_length, $window_minimum, $split_strategy, $seed, $after
+-- params: $run, $model, $model_source, $corpus, $window_length, $window_minimum, $split_strategy, $seed, $after, $until
 INSERT INTO token_sequences
 SELECT
     $model AS model,
@@ -24,5 +24,6 @@ FROM (
     FROM documents
     WHERE corpus = $corpus
     AND document > $after
+    AND document <= $until
 )
 ORDER BY sequence

@@ -1,5 +1,5 @@
 -- summary: Runs the subject model over the token sequences and keeps the statistics of every unit.
--- reads: neurons
+-- reads: token_sequences, neurons
 -- writes: neurons
 -- per: hook_point
 -- unit: neuron

@@ -1,5 +1,5 @@
 -- summary: Keeps, from the same pass, the windows chosen for every unit: highest, random, and by quantile.
--- reads: activation_records
+-- reads: token_sequences, activation_records
 -- writes: activation_records
 -- per: hook_point
 -- unit: neuron
@@ -35,4 +35,5 @@ FROM (
         AND corpus = $corpus
     ) done ON done.neuron = c.neuron
 )
-ORDER BY neuron, split, sample, rank
+-- Rows come in the order of units from the collection, and in order within each: a sort by more would copy every window.
+ORDER BY neuron

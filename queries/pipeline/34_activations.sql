@@ -1,5 +1,5 @@
 -- summary: Streams every firing above a quantile of its unit (only with --firings-above); the thresholds are those of neurons.
--- reads: neurons, activations
+-- reads: token_sequences, neurons, activations
 -- writes: activations
 -- per: hook_point
 -- unit: neuron

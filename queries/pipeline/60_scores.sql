@@ -47,7 +47,8 @@ summaries AS (
         w.explanation,
         g.sample_set,
         score_summaries(w.sums, $seed ORDER BY w.sample DESC, w.rank) FILTER (WHERE NOT w.control) AS own,
-        score_summaries(w.sums, $seed ORDER BY w.sample DESC, w.rank) FILTER (WHERE w.control) AS control,
+        -- Of the control only the value is kept: no seed, no interval.
+        score_summaries(w.sums, CAST(NULL AS BIGINT) ORDER BY w.sample DESC, w.rank) FILTER (WHERE w.control) AS control,
         count(*) FILTER (WHERE NOT w.control AND w.sums IS NULL) AS n_failed
     FROM windows w
     JOIN (

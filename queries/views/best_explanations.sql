@@ -18,7 +18,21 @@ SELECT
     random_only
 FROM (
     SELECT
-        s.*,
+        s.model,
+        s.hook_point,
+        s.layer,
+        s.neuron,
+        s.corpus,
+        s.explanation,
+        s.explainer,
+        s.text,
+        s.scorer,
+        s.split,
+        s.value,
+        s.control,
+        s.low,
+        s.high,
+        s.random_only,
         row_number() OVER (
             PARTITION BY s.model, s.hook_point, s.neuron, s.corpus
             ORDER BY s.value DESC, s.explanation, s.scorer

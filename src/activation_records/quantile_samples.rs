@@ -42,7 +42,12 @@ pub(crate) struct WindowMaxima {
 
 impl WindowMaxima {
     fn new() -> Self {
-        Self { sketch: MaximumSketch::new(), min: [f32::INFINITY; BLOCK], max: [f32::NEG_INFINITY; BLOCK], n_windows: 0 }
+        Self {
+            sketch: MaximumSketch::new(),
+            min: [f32::INFINITY; BLOCK],
+            max: [f32::NEG_INFINITY; BLOCK],
+            n_windows: 0,
+        }
     }
 
     pub(crate) fn is_whole(&self) -> bool {

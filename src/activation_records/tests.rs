@@ -19,8 +19,10 @@ fn normalisation_has_the_reference_values() {
     check(&[1.0, -1.0, 0.0], 0.0, &[0, 0, 0]);
     check(&[1.0, -1.0, 0.0], -1.0, &[0, 0, 0]);
     check(&[f64::NAN, f64::INFINITY], 1.0, &[0, 10]);
-    let symmetric: Vec<i8> =
-        [-2.5, -2.0, -0.19, -0.2, 0.0, 0.39, 1.99, 5.0].iter().map(|activation| normalized_symmetric(*activation, 2.0)).collect();
+    let symmetric: Vec<i8> = [-2.5, -2.0, -0.19, -0.2, 0.0, 0.39, 1.99, 5.0]
+        .iter()
+        .map(|activation| normalized_symmetric(*activation, 2.0))
+        .collect();
     assert_eq!(symmetric, [-10, -10, 0, -1, 0, 1, 9, 10]);
     assert_eq!(normalized_symmetric(1.0, 0.0), 0);
     assert_eq!(normalize(&[-1.0, 0.5, 4.0, 1.0], 4.0), [0, 1, 10, 2]);
@@ -34,7 +36,8 @@ fn normalisation_has_the_reference_values() {
 
 #[test]
 fn samples_are_named_as_in_the_table() {
-    let names = [Sample::Top, Sample::Random, Sample::Quantile(0), Sample::Quantile(4)].map(|sample| sample.to_string());
+    let names =
+        [Sample::Top, Sample::Random, Sample::Quantile(0), Sample::Quantile(4)].map(|sample| sample.to_string());
     assert_eq!(names, ["top", "random", "quantile_0", "quantile_4"]);
 }
 
@@ -72,8 +75,14 @@ fn freed_slots_keep_the_others_whole() {
     let mut slots = Slots::new(1, 3, 2);
     for i in 0..3 {
         let token_ids = [0; 2];
-        let window =
-            Window { sequence: i, document: i, split: Split::Test, token_ids: &token_ids, recordable: true, first_counted: 0 };
+        let window = Window {
+            sequence: i,
+            document: i,
+            split: Split::Test,
+            token_ids: &token_ids,
+            recordable: true,
+            first_counted: 0,
+        };
         let rows = [[i as f32; BLOCK], [i as f32 + 0.5; BLOCK]];
         let candidate = Candidate { window: &window, rows: &rows, max: &rows[1], draws: &[i as u64; BLOCK] };
         slots.push(0, &candidate, candidate.held(0));

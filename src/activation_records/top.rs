@@ -25,7 +25,8 @@ impl Top {
 
     /// Derives the thresholds from what is held.
     pub(crate) fn reset_thresholds(&mut self) {
-        self.threshold = std::array::from_fn(|lane| if lane < self.slots.n_units() { self.lowest(lane) } else { f32::INFINITY });
+        self.threshold =
+            std::array::from_fn(|lane| if lane < self.slots.n_units() { self.lowest(lane) } else { f32::INFINITY });
     }
 
     pub(crate) fn observe(&mut self, candidate: &Candidate<'_>) {
@@ -55,8 +56,10 @@ impl Top {
         } else if held.len() < self.slots.capacity() {
             self.slots.push(lane, candidate, kept);
         } else {
-            let worst =
-                held.iter().enumerate().min_by(|(_, a), (_, b)| a.max.total_cmp(&b.max).then(b.sequence.cmp(&a.sequence)));
+            let worst = held
+                .iter()
+                .enumerate()
+                .min_by(|(_, a), (_, b)| a.max.total_cmp(&b.max).then(b.sequence.cmp(&a.sequence)));
             let Some((slot, _)) = worst else { return };
             self.slots.replace(lane, slot, candidate, kept);
         }

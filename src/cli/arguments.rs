@@ -16,10 +16,14 @@ const DEFAULT_LAKES: [&str; 2] = ["./lake", "./neuronlake-demo"];
 
 /// Automated interpretability as tables and SQL.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = "Examples:
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
   neuronlake demo
   neuronlake sql \"SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') ORDER BY value DESC LIMIT 10\"
-  neuronlake run --model ./gpt2 --corpus './texts/*.txt' --lake ./lake")]
+  neuronlake run --model ./gpt2 --corpus './texts/*.txt' --lake ./lake"
+)]
 pub(crate) struct Arguments {
     /// Threads of the engine and of the model; all cores by default.
     #[arg(long, global = true, value_name = "N", value_parser = positive)]
@@ -46,7 +50,9 @@ pub(crate) enum Command {
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.
-    #[command(after_help = "Example:\n  neuronlake completions bash > ~/.local/share/bash-completion/completions/neuronlake")]
+    #[command(
+        after_help = "Example:\n  neuronlake completions bash > ~/.local/share/bash-completion/completions/neuronlake"
+    )]
     Completions {
         /// The shell.
         shell: Shell,

@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Float32Type};
 use super::arguments::{Arguments, Demo};
 use super::escape::escape;
 use super::heatmap::{Palette, heatmap};
+use super::print;
 use super::run::{pipeline_session, run_pipeline};
 use super::sql::{columns, print_rows};
-use super::print;
 use super::table::Format;
 use crate::error::{Error, Result};
 use crate::pipeline::settings::Settings;
@@ -33,7 +33,9 @@ pub(crate) async fn demo(arguments: &Arguments, command: &Demo) -> Result<()> {
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
     print(&format!("\n{}\n", what_was_done(&session, n_rows, start).await?))?;
 
-    print("\nThe ten best-explained neurons, by the correlation of simulated with real activations on held-out text,\nbeside that of another neuron's explanation:\n\n")?;
+    print(
+        "\nThe ten best-explained neurons, by the correlation of simulated with real activations on held-out text,\nbeside that of another neuron's explanation:\n\n",
+    )?;
     print_rows(
         &session,
         "SELECT layer, neuron, round(value, 2) AS correlation, round(control, 2) AS control_correlation, \
@@ -125,10 +127,7 @@ fn show_window(best: &Best) -> Result<String> {
 
 async fn one_row(session: &Session, sql: &str) -> Result<RecordBatch> {
     let batches = session.sql(sql).await?.collect().await?;
-    batches
-        .into_iter()
-        .find(|batch| batch.num_rows() > 0)
-        .ok_or_else(|| Error::internal(format!("no row from: {sql}")))
+    batches.into_iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| Error::internal(format!("no row from: {sql}")))
 }
 
 fn text(batch: &RecordBatch, column: usize) -> Result<String> {

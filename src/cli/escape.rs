@@ -59,8 +59,9 @@ pub(crate) fn truncated(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
     }
-    let end = if columns <= 1 { 0 } else { fitting(text, columns - 1) };
-    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+    // A first character that is too wide by itself goes too.
+    let start = text.get(..fitting(text, columns.saturating_sub(1))).filter(|start| width(start) < columns);
+    Cow::Owned(format!("{}…", start.unwrap_or_default()))
 }
 
 /// Whether a character shows as itself and changes nothing around it.

@@ -60,12 +60,7 @@ const RAMP_256: [u8; 8] = [230, 223, 216, 209, 202, 166, 130, 94];
 /// of zero and below have no shade. Control characters in tokens are made visible, so no token can colour or move anything itself.
 /// The result ends with a line end.
 pub fn heatmap(tokens: &[&str], activations: &[f32], max: Option<f32>, palette: Palette, columns: usize) -> String {
-    let largest = activations
-        .iter()
-        .take(tokens.len())
-        .copied()
-        .filter(|value| value.is_finite())
-        .reduce(f32::max);
+    let largest = activations.iter().take(tokens.len()).copied().filter(|value| value.is_finite()).reduce(f32::max);
     let scale = max.filter(|max| max.is_finite()).or(largest).unwrap_or(0.0);
     let mut lines = Wrapped::new(columns);
     for (index, token) in tokens.iter().enumerate() {
@@ -90,19 +85,12 @@ pub fn heatmap(tokens: &[&str], activations: &[f32], max: Option<f32>, palette: 
 
 /// Where on the scale an activation lies, 0..=1; 0 also for NaN and for a scale without a positive value.
 fn share(activation: f32, scale: f32) -> f32 {
-    if activation > 0.0 && scale > 0.0 {
-        (activation / scale).min(1.0)
-    } else {
-        0.0
-    }
+    if activation > 0.0 && scale > 0.0 { (activation / scale).min(1.0) } else { 0.0 }
 }
 
 /// `[token 8.9]` for a strong token, with the space before the token before the bracket.
 fn push_plain(lines: &mut Wrapped, token: &str, activation: Option<f32>, share: f32) {
-    let shown = escape(token)
-        .replace('\\', "\\\\")
-        .replace('[', "\\[")
-        .replace(']', "\\]");
+    let shown = escape(token).replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]");
     match activation {
         Some(activation) if share >= MARKED => {
             let word = shown.trim_start_matches(' ');
@@ -116,9 +104,7 @@ fn push_plain(lines: &mut Wrapped, token: &str, activation: Option<f32>, share: 
 /// The line that explains the shades.
 fn legend(tokens: &[&str], activations: &[f32], scale: f32, palette: Palette) -> String {
     let strongest = activations.iter().take(tokens.len()).enumerate();
-    let strongest = strongest
-        .filter(|(_, value)| value.is_finite())
-        .max_by(|a, b| a.1.total_cmp(b.1));
+    let strongest = strongest.filter(|(_, value)| value.is_finite()).max_by(|a, b| a.1.total_cmp(b.1));
     let Some((index, value)) = strongest else {
         return "no activations".to_owned();
     };
@@ -129,21 +115,13 @@ fn legend(tokens: &[&str], activations: &[f32], scale: f32, palette: Palette) ->
     }
     match palette {
         Palette::Plain => {
-            format!(
-                "[token activation] from {} of 0..{}; {peak}",
-                number(scale * MARKED),
-                number(scale)
-            )
+            format!("[token activation] from {} of 0..{}; {peak}", number(scale * MARKED), number(scale))
         }
         _ => {
             let mut out = "0 ".to_owned();
             for step in 1..=LEGEND_STEPS {
                 // Writing to a string cannot fail.
-                let _ = write!(
-                    out,
-                    "{} {RESET}",
-                    background(palette, f32::from(step) / f32::from(LEGEND_STEPS))
-                );
+                let _ = write!(out, "{} {RESET}", background(palette, f32::from(step) / f32::from(LEGEND_STEPS)));
             }
             format!("{out} {}; {peak}", number(scale))
         }
@@ -202,11 +180,7 @@ fn rgb_256(number: u8) -> Rgb {
 
 /// Black or white, whichever has the larger contrast on a shade (contrast ratio of WCAG 2.2, section 1.4.3).
 fn ink(shade: Rgb) -> Rgb {
-    if contrast(shade, BLACK) >= contrast(shade, WHITE) {
-        BLACK
-    } else {
-        WHITE
-    }
+    if contrast(shade, BLACK) >= contrast(shade, WHITE) { BLACK } else { WHITE }
 }
 
 /// Contrast ratio of two colours, 1..=21 (WCAG 2.2).
@@ -219,11 +193,7 @@ fn contrast(a: Rgb, b: Rgb) -> f32 {
 fn luminance([r, g, b]: Rgb) -> f32 {
     let linear = |channel: u8| {
         let share = f32::from(channel) / 255.0;
-        if share <= 0.04045 {
-            share / 12.92
-        } else {
-            ((share + 0.055) / 1.055).powf(2.4)
-        }
+        if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
     };
     0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
 }
@@ -238,11 +208,7 @@ struct Wrapped {
 impl Wrapped {
     /// `columns` = 0 never wraps.
     fn new(columns: usize) -> Self {
-        Self {
-            out: String::new(),
-            columns: if columns == 0 { usize::MAX } else { columns },
-            used: 0,
-        }
+        Self { out: String::new(), columns: if columns == 0 { usize::MAX } else { columns }, used: 0 }
     }
 
     /// Adds escaped text with a style that is reset before every line end.

@@ -27,11 +27,7 @@ pub enum Verbosity {
 impl Verbosity {
     /// What fits stderr as it is: bars on a terminal, lines elsewhere.
     pub fn of_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Bars
-        } else {
-            Self::Lines
-        }
+        if io::stderr().is_terminal() { Self::Bars } else { Self::Lines }
     }
 }
 
@@ -52,12 +48,7 @@ impl StageProgress {
 
     /// As [`StageProgress::new`] with the lines of finished stages written elsewhere; bars stay on stderr.
     pub fn with_output(n_stages: usize, verbosity: Verbosity, out: Box<dyn Write + Send>) -> Self {
-        Self {
-            n_stages,
-            n_started: Arc::new(Mutex::new(0)),
-            verbosity,
-            out: Arc::new(Mutex::new(out)),
-        }
+        Self { n_stages, n_started: Arc::new(Mutex::new(0)), verbosity, out: Arc::new(Mutex::new(out)) }
     }
 
     /// Starts the next stage. `total` is the number of units to do, `None` if unknown; `unit` names them in the plural (`neurons`).
@@ -71,21 +62,14 @@ impl StageProgress {
         let bar = match self.verbosity {
             Verbosity::Bars => {
                 let target = ProgressDrawTarget::stderr();
-                let bar = ProgressBar::with_draw_target(total, target)
-                    .with_style(style(total))
-                    .with_message(title.clone());
+                let bar =
+                    ProgressBar::with_draw_target(total, target).with_style(style(total)).with_message(title.clone());
                 bar.enable_steady_tick(TICK);
                 bar
             }
             Verbosity::Quiet | Verbosity::Lines => ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()),
         };
-        Stage {
-            title,
-            unit: unit.to_owned(),
-            bar,
-            started_at: Instant::now(),
-            progress: self.clone(),
-        }
+        Stage { title, unit: unit.to_owned(), bar, started_at: Instant::now(), progress: self.clone() }
     }
 
     fn line(&self, text: &str) {

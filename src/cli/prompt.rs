@@ -81,16 +81,9 @@ pub fn history_path(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf
 pub async fn run_prompt(executor: &mut impl Executor, view: View, history: Option<&Path>) -> Result<()> {
     let names = Arc::new(Mutex::new(executor.names().await));
     let mut editor = editor(Arc::clone(&names), history)?;
-    let mut session = Session {
-        view,
-        statements: Statements::default(),
-    };
+    let mut session = Session { view, statements: Statements::default() };
     loop {
-        let prompt = if session.statements.is_empty() {
-            PROMPT
-        } else {
-            CONTINUED
-        };
+        let prompt = if session.statements.is_empty() { PROMPT } else { CONTINUED };
         // Waiting for keys blocks, so it has a thread of its own; the editor goes there and comes back.
         let read = tokio::task::spawn_blocking(move || {
             let line = editor.readline(prompt);
@@ -150,12 +143,7 @@ pub async fn run_prompt(executor: &mut impl Executor, view: View, history: Optio
 /// # Errors
 /// The first error of a statement ends the script; `CorpusRead`-like faults of the input are [`Error::Terminal`].
 pub async fn run_script(executor: &mut impl Executor, view: View, input: impl BufRead) -> Result<()> {
-    Session {
-        view,
-        statements: Statements::default(),
-    }
-    .run_lines(input, executor, 0)
-    .await?;
+    Session { view, statements: Statements::default() }.run_lines(input, executor, 0).await?;
     Ok(())
 }
 
@@ -163,10 +151,7 @@ pub async fn run_script(executor: &mut impl Executor, view: View, input: impl Bu
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     Statement(String),
-    Command {
-        typed: String,
-        command: std::result::Result<Command, String>,
-    },
+    Command { typed: String, command: std::result::Result<Command, String> },
 }
 
 impl Action {
@@ -198,16 +183,9 @@ impl Session {
     fn actions(&mut self, line: &str) -> Vec<Action> {
         let typed = line.trim();
         if self.statements.is_empty() && typed.starts_with('\\') {
-            return vec![Action::Command {
-                typed: typed.to_owned(),
-                command: Command::parse(typed),
-            }];
+            return vec![Action::Command { typed: typed.to_owned(), command: Command::parse(typed) }];
         }
-        self.statements
-            .push_line(line)
-            .into_iter()
-            .map(Action::Statement)
-            .collect()
+        self.statements.push_line(line).into_iter().map(Action::Statement).collect()
     }
 
     async fn run(&mut self, action: Action, executor: &mut impl Executor, depth: usize) -> Result<Next> {
@@ -242,10 +220,7 @@ impl Session {
                 let file = std::fs::File::open(&path).map_err(|source| Error::File { path, source })?;
                 // The file sees and sets the same view; boxed because the future contains itself.
                 let input = io::BufReader::new(file);
-                let mut included = Session {
-                    view: self.view,
-                    statements: Statements::default(),
-                };
+                let mut included = Session { view: self.view, statements: Statements::default() };
                 let next = Box::pin(included.run_lines(input, executor, depth + 1)).await?;
                 self.view = included.view;
                 return Ok(next);

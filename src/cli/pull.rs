@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::models::hub::{self, FileProgress, Hub, OnProgress};
 
 pub(crate) async fn pull(arguments: &Arguments, command: &Pull) -> Result<()> {
-    let folder = hub::pull(&Hub::from_env(), &command.repository, &command.revision, bars(arguments.verbosity())).await?;
+    let folder =
+        hub::pull(&Hub::from_env(), &command.repository, &command.revision, bars(arguments.verbosity())).await?;
     // The one line on stdout is the folder, for `--model "$(neuronlake pull gpt2)"`.
     print(&format!("{}\n", folder.display()))
 }

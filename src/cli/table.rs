@@ -237,12 +237,7 @@ pub fn is_broken_pipe(error: &Error) -> bool {
 
 /// Replaces columns of lists, structs and maps by their JSON text: CSV has no such values.
 fn nested_as_json(batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-    if !batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .any(|field| field.data_type().is_nested())
-    {
+    if !batch.schema_ref().fields().iter().any(|field| field.data_type().is_nested()) {
         return Ok(batch.clone());
     }
     let options = EncoderOptions::default().with_explicit_nulls(true);
@@ -279,10 +274,7 @@ fn output_error(source: io::Error) -> Error {
 fn arrow_error(format: Format, error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, source) => Error::Output { source },
-        source => Error::OutputFormat {
-            format: format.as_str(),
-            source,
-        },
+        source => Error::OutputFormat { format: format.as_str(), source },
     }
 }
 
@@ -294,8 +286,5 @@ fn parquet_error(error: ParquetError) -> Error {
         },
         other => other,
     };
-    Error::OutputFormat {
-        format: Format::Parquet.as_str(),
-        source: error.into(),
-    }
+    Error::OutputFormat { format: Format::Parquet.as_str(), source: error.into() }
 }

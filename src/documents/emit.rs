@@ -35,15 +35,7 @@ impl Emitter {
         limit: Option<u64>,
         n_dropped: Arc<AtomicU64>,
     ) -> Self {
-        Self {
-            sender,
-            limit,
-            source: String::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
-            n_documents: 0,
-            n_dropped,
-        }
+        Self { sender, limit, source: String::new(), batch: Vec::new(), batch_bytes: 0, n_documents: 0, n_dropped }
     }
 
     /// Number of documents so far.
@@ -75,19 +67,11 @@ impl Emitter {
         if text.trim().is_empty() {
             self.n_dropped.fetch_add(1, Ordering::Relaxed);
             // A corpus of nothing but empty texts must notice too that nobody listens.
-            return if self.sender.is_closed() {
-                Flow::Break(())
-            } else {
-                Flow::Continue(())
-            };
+            return if self.sender.is_closed() { Flow::Break(()) } else { Flow::Continue(()) };
         }
         self.batch_bytes += text.len();
         // Fewer than 2^63 documents can ever be counted one by one.
-        self.batch.push(Document {
-            document: self.n_documents as i64,
-            source,
-            text,
-        });
+        self.batch.push(Document { document: self.n_documents as i64, source, text });
         self.n_documents += 1;
         let last = self.limit_reached();
         if (last || self.batch.len() >= BATCH_DOCUMENTS || self.batch_bytes >= BATCH_BYTES) && !self.send() {

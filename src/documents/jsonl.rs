@@ -70,12 +70,7 @@ fn take_text(lines: &Lines, object: &mut Map<String, Value>, field: &str) -> Res
 }
 
 fn fault(lines: &Lines, field: &str, reason: String) -> Error {
-    Error::CorpusField {
-        url: lines.url().to_owned(),
-        line: lines.number(),
-        field: field.to_owned(),
-        reason,
-    }
+    Error::CorpusField { url: lines.url().to_owned(), line: lines.number(), field: field.to_owned(), reason }
 }
 
 /// What a JSON value is, for messages.
@@ -96,10 +91,7 @@ pub(crate) fn names<'a>(what: &str, found: impl ExactSizeIterator<Item = &'a str
     if n == 0 {
         return format!("no {what}");
     }
-    let mut list: Vec<String> = found
-        .take(FIELDS_SHOWN)
-        .map(|name| format!("'{}'", name.escape_debug()))
-        .collect();
+    let mut list: Vec<String> = found.take(FIELDS_SHOWN).map(|name| format!("'{}'", name.escape_debug())).collect();
     if n > FIELDS_SHOWN {
         list.push(format!("and {} more", n - FIELDS_SHOWN));
     }

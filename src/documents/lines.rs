@@ -26,15 +26,7 @@ impl Lines {
     /// `max_bytes` bounds one line.
     pub(crate) fn new(opened: Opened, url: &str, max_bytes: usize) -> Self {
         let Opened { bytes, compression } = opened;
-        Self {
-            bytes,
-            compression,
-            url: url.to_owned(),
-            line: Vec::new(),
-            offset: 0,
-            number: 0,
-            max_bytes,
-        }
+        Self { bytes, compression, url: url.to_owned(), line: Vec::new(), offset: 0, number: 0, max_bytes }
     }
 
     /// The file's address.
@@ -71,20 +63,15 @@ impl Lines {
             return Ok(None);
         }
         if n > self.max_bytes {
-            return Err(Error::DocumentTooLong {
-                url: self.url.clone(),
-                offset: self.offset,
-                limit: self.max_bytes,
-            });
+            return Err(Error::DocumentTooLong { url: self.url.clone(), offset: self.offset, limit: self.max_bytes });
         }
         self.number += 1;
         match std::str::from_utf8(&self.line) {
             Ok(line) if self.offset == 0 => Ok(Some(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line))),
             Ok(line) => Ok(Some(line)),
-            Err(error) => Err(Error::NotUtf8 {
-                url: self.url.clone(),
-                offset: self.offset + error.valid_up_to() as u64,
-            }),
+            Err(error) => {
+                Err(Error::NotUtf8 { url: self.url.clone(), offset: self.offset + error.valid_up_to() as u64 })
+            }
         }
     }
 }

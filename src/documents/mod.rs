@@ -73,12 +73,7 @@ pub struct CorpusSpec {
 impl CorpusSpec {
     /// All documents at an address, with the usual field name and document length.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            field: None,
-            limit: None,
-            document_chars: DEFAULT_DOCUMENT_CHARS,
-        }
+        Self { url: url.into(), field: None, limit: None, document_chars: DEFAULT_DOCUMENT_CHARS }
     }
 
     /// Name of the field or column that holds the text.
@@ -107,11 +102,7 @@ pub fn read_corpus(spec: &CorpusSpec) -> CorpusStream {
         let blocking = handle.clone();
         handle.spawn_blocking(move || read_all(&spec, &blocking, emitter))
     });
-    CorpusStream {
-        receiver,
-        reader: Reader::from(reader),
-        n_dropped,
-    }
+    CorpusStream { receiver, reader: Reader::from(reader), n_dropped }
 }
 
 /// The documents of a corpus, batch by batch: a [`Stream`] of `Result<Vec<Document>>`.
@@ -181,10 +172,7 @@ fn read_all(spec: &CorpusSpec, handle: &Handle, mut emitter: Emitter) {
     match outcome {
         Ok(()) if emitter.n_documents() == 0 && spec.limit != Some(0) => {
             let n_dropped = emitter.n_dropped();
-            emitter.fail(Error::CorpusEmpty {
-                url: source::shown_url(&spec.url),
-                n_dropped,
-            });
+            emitter.fail(Error::CorpusEmpty { url: source::shown_url(&spec.url), n_dropped });
         }
         Ok(()) => emitter.finish(),
         Err(error) => emitter.fail(error),

@@ -34,23 +34,13 @@ pub(crate) fn open(file: &CorpusFile, handle: &Handle) -> Result<Opened> {
     let raw: Box<dyn Read> = match &file.place {
         Place::Embedded => Box::new(EMBEDDED),
         Place::Local(path) => {
-            let opened = File::open(path).map_err(|source| Error::File {
-                path: path.clone(),
-                source,
-            })?;
+            let opened = File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
             Box::new(opened)
         }
         Place::Store { store, path } => {
-            let fault = |source| Error::Store {
-                url: file.url.clone(),
-                source: Box::new(source),
-            };
+            let fault = |source| Error::Store { url: file.url.clone(), source: Box::new(source) };
             let chunks = handle.block_on(store.get(path)).map_err(fault)?.into_stream();
-            Box::new(StoreReader {
-                chunks,
-                chunk: Bytes::new(),
-                handle: handle.clone(),
-            })
+            Box::new(StoreReader { chunks, chunk: Bytes::new(), handle: handle.clone() })
         }
     };
     decompressed(raw, file.compression).map_err(|source| read_error(&file.url, file.compression, source))
@@ -68,10 +58,7 @@ pub(crate) fn decompressed(mut raw: impl Read + 'static, named: Option<Compressi
         // Even an empty text leaves some bytes when it is packed.
         Some(_) if is_empty => return Err(io::ErrorKind::UnexpectedEof.into()),
         Some(Compression::Gzip) => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole))),
-        Some(Compression::Zstd) => Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            zstd::Decoder::with_buffer(whole)?,
-        )),
+        Some(Compression::Zstd) => Box::new(BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::with_buffer(whole)?)),
     };
     Ok(Opened { bytes, compression })
 }
@@ -80,10 +67,7 @@ pub(crate) fn decompressed(mut raw: impl Read + 'static, named: Option<Compressi
 pub(crate) fn read_error(url: &str, compression: Option<Compression>, source: io::Error) -> Error {
     let source = match source.downcast::<object_store::Error>() {
         Ok(store) => {
-            return Error::Store {
-                url: url.to_owned(),
-                source: Box::new(store),
-            };
+            return Error::Store { url: url.to_owned(), source: Box::new(store) };
         }
         Err(source) => source,
     };
@@ -92,15 +76,10 @@ pub(crate) fn read_error(url: &str, compression: Option<Compression>, source: io
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
     );
     match compression {
-        Some(compression) if damaged => Error::CorpusCompression {
-            url: url.to_owned(),
-            codec: compression.as_str(),
-            source,
-        },
-        _ => Error::CorpusRead {
-            url: url.to_owned(),
-            source,
-        },
+        Some(compression) if damaged => {
+            Error::CorpusCompression { url: url.to_owned(), codec: compression.as_str(), source }
+        }
+        _ => Error::CorpusRead { url: url.to_owned(), source },
     }
 }
 

@@ -34,10 +34,7 @@ const BATCH_ROWS: usize = 64;
 pub(crate) fn read_column(file: &CorpusFile, handle: &Handle, column: &str, emitter: &mut Emitter) -> Result<Flow> {
     // The decoder checks most of what a damaged file may say, not all; its panics are the file's fault, not ours.
     catch_unwind(AssertUnwindSafe(|| read_batches(file, handle, column, emitter))).unwrap_or_else(|panic| {
-        let said = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(damaged(file, said.unwrap_or("the decoder panicked")))
     })
 }
@@ -45,23 +42,15 @@ pub(crate) fn read_column(file: &CorpusFile, handle: &Handle, column: &str, emit
 fn read_batches(file: &CorpusFile, handle: &Handle, column: &str, emitter: &mut Emitter) -> Result<Flow> {
     match &file.place {
         Place::Local(path) => {
-            let opened = File::open(path).map_err(|source| Error::File {
-                path: path.clone(),
-                source,
-            })?;
+            let opened = File::open(path).map_err(|source| Error::File { path: path.clone(), source })?;
             read_chunks(file, opened, column, emitter)
         }
         Place::Store { store, path } => {
             let chunks = StoreChunks::open(Arc::clone(store), path.clone(), handle.clone());
-            let chunks = chunks.map_err(|source| Error::Store {
-                url: file.url.clone(),
-                source: Box::new(source),
-            })?;
+            let chunks = chunks.map_err(|source| Error::Store { url: file.url.clone(), source: Box::new(source) })?;
             read_chunks(file, chunks, column, emitter)
         }
-        Place::Embedded => Err(Error::Internal {
-            reason: "the embedded corpus is no Parquet file".to_owned(),
-        }),
+        Place::Embedded => Err(Error::Internal { reason: "the embedded corpus is no Parquet file".to_owned() }),
     }
 }
 
@@ -91,9 +80,7 @@ fn read_chunks(
 /// Emits the only column of a batch.
 fn emit_batch(file: &CorpusFile, batch: &RecordBatch, emitter: &mut Emitter) -> Result<Flow> {
     let Some(texts) = batch.columns().first() else {
-        return Err(Error::Internal {
-            reason: "the projected batch has no column".to_owned(),
-        });
+        return Err(Error::Internal { reason: "the projected batch has no column".to_owned() });
     };
     let texts: ArrayRef = match texts.data_type() {
         DataType::Dictionary(_, value) => cast(texts, value).map_err(|error| damaged(file, error))?,
@@ -108,9 +95,7 @@ fn emit_batch(file: &CorpusFile, batch: &RecordBatch, emitter: &mut Emitter) -> 
 }
 
 fn emit_texts<'a>(texts: impl StringArrayType<'a>, emitter: &mut Emitter) -> Flow {
-    texts
-        .iter()
-        .try_for_each(|text| emitter.emit(text.unwrap_or_default().to_owned()))
+    texts.iter().try_for_each(|text| emitter.emit(text.unwrap_or_default().to_owned()))
 }
 
 /// Checks that the file has the text column, and selects it.
@@ -120,16 +105,9 @@ fn text_column(
     schema: &SchemaRef,
     descriptor: &SchemaDescriptor,
 ) -> Result<ProjectionMask> {
-    let fault = |reason| Error::CorpusColumn {
-        url: file.url.clone(),
-        column: column.to_owned(),
-        reason,
-    };
+    let fault = |reason| Error::CorpusColumn { url: file.url.clone(), column: column.to_owned(), reason };
     let Some((index, field)) = schema.column_with_name(column) else {
-        return Err(fault(names(
-            "columns",
-            schema.fields().iter().map(|field| field.name().as_str()),
-        )));
+        return Err(fault(names("columns", schema.fields().iter().map(|field| field.name().as_str()))));
     };
     let value = match field.data_type() {
         DataType::Dictionary(_, value) => value,
@@ -142,10 +120,7 @@ fn text_column(
 }
 
 fn damaged(file: &CorpusFile, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::CorpusParquet {
-        url: file.url.clone(),
-        source: source.into(),
-    }
+    Error::CorpusParquet { url: file.url.clone(), source: source.into() }
 }
 
 /// Damaged data, unless the decoder passes a store's fault on.
@@ -159,19 +134,13 @@ fn parquet_error(file: &CorpusFile, error: ParquetError) -> Error {
 fn external_error(file: &CorpusFile, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     let source = match source.downcast::<object_store::Error>() {
         Ok(source) => {
-            return Error::Store {
-                url: file.url.clone(),
-                source,
-            };
+            return Error::Store { url: file.url.clone(), source };
         }
         Err(source) => source,
     };
     match source.downcast::<io::Error>() {
         Ok(source) => match source.downcast::<object_store::Error>() {
-            Ok(source) => Error::Store {
-                url: file.url.clone(),
-                source: Box::new(source),
-            },
+            Ok(source) => Error::Store { url: file.url.clone(), source: Box::new(source) },
             Err(source) => damaged(file, source),
         },
         Err(source) => damaged(file, source),

@@ -12,18 +12,15 @@ use url::Url;
 
 use crate::documents::format::{self, Compression, Format};
 use crate::documents::{CorpusSpec, DEFAULT_CORPUS};
-use crate::tables::store::{open_store, shown};
 use crate::error::{Error, Result};
+use crate::tables::store::{open_store, shown};
 
 /// Characters that make a path a pattern.
 const PATTERN_CHARS: [char; 3] = ['*', '?', '['];
 
 /// `*` stays within one folder and does not match hidden files, as in a shell.
-const MATCHING: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
+const MATCHING: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// One file to read.
 #[derive(Debug)]
@@ -73,12 +70,8 @@ pub(crate) fn find_files(spec: &CorpusSpec, handle: &Handle) -> Result<Vec<Corpu
         None => find_local(url, url),
         Some(("file", _)) => {
             let parsed = Url::parse(url).map_err(|error| bad_url(url, error.to_string()))?;
-            let path = parsed
-                .to_file_path()
-                .map_err(|()| bad_url(url, "not the path of a local file".to_owned()))?;
-            let path = path
-                .to_str()
-                .ok_or_else(|| bad_url(url, "not a UTF-8 path".to_owned()))?;
+            let path = parsed.to_file_path().map_err(|()| bad_url(url, "not the path of a local file".to_owned()))?;
+            let path = path.to_str().ok_or_else(|| bad_url(url, "not a UTF-8 path".to_owned()))?;
             find_local(url, path)
         }
         Some(("http" | "https", _)) => find_http(url),
@@ -95,10 +88,7 @@ pub(crate) fn shown_url(url: &str) -> String {
 }
 
 fn bad_url(url: &str, reason: String) -> Error {
-    Error::CorpusUrl {
-        url: shown_url(url),
-        reason,
-    }
+    Error::CorpusUrl { url: shown_url(url), reason }
 }
 
 fn not_found(url: &str) -> Error {
@@ -119,10 +109,8 @@ fn find_local(url: &str, path: &str) -> Result<Vec<CorpusFile>> {
         Err(_) if path.contains(PATTERN_CHARS) => {
             let matches = glob::glob_with(path, MATCHING).map_err(|error| bad_url(url, error.to_string()))?;
             for entry in matches {
-                let path = entry.map_err(|error| Error::File {
-                    path: error.path().to_owned(),
-                    source: error.into(),
-                })?;
+                let path =
+                    entry.map_err(|error| Error::File { path: error.path().to_owned(), source: error.into() })?;
                 if !path.is_dir() {
                     paths.push(path);
                 }
@@ -130,19 +118,14 @@ fn find_local(url: &str, path: &str) -> Result<Vec<CorpusFile>> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => {
-            return Err(Error::File {
-                path: PathBuf::from(path),
-                source,
-            });
+            return Err(Error::File { path: PathBuf::from(path), source });
         }
     }
     if paths.is_empty() {
         return Err(not_found(url));
     }
     paths.sort();
-    let names = paths
-        .into_iter()
-        .map(|path| (path.to_string_lossy().into_owned(), Place::Local(path)));
+    let names = paths.into_iter().map(|path| (path.to_string_lossy().into_owned(), Place::Local(path)));
     with_formats(url, names, unknown)
 }
 
@@ -150,10 +133,7 @@ fn find_local(url: &str, path: &str) -> Result<Vec<CorpusFile>> {
 fn walk(root: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        let fault = |source| Error::File {
-            path: folder.clone(),
-            source,
-        };
+        let fault = |source| Error::File { path: folder.clone(), source };
         for entry in std::fs::read_dir(&folder).map_err(fault)? {
             let entry = entry.map_err(fault)?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -173,18 +153,11 @@ fn walk(root: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 fn find_http(url: &str) -> Result<Vec<CorpusFile>> {
     let parsed = Url::parse(url).map_err(|error| bad_url(url, error.to_string()))?;
     if parsed.query().is_some() {
-        return Err(bad_url(
-            &shown(&parsed),
-            "web addresses with a query ('?…') are not supported".to_owned(),
-        ));
+        return Err(bad_url(&shown(&parsed), "web addresses with a query ('?…') are not supported".to_owned()));
     }
     let (store, path) = open_store(&parsed)?;
     let name = shown(&parsed);
-    with_formats(
-        &name,
-        std::iter::once((name.clone(), Place::Store { store, path })),
-        UnknownEnding::Refuse,
-    )
+    with_formats(&name, std::iter::once((name.clone(), Place::Store { store, path })), UnknownEnding::Refuse)
 }
 
 /// File, folder (prefix) or pattern in a cloud's store.
@@ -193,18 +166,12 @@ fn find_in_store(url: &str, scheme: &str, rest: &str, handle: &Handle) -> Result
     let is_pattern = key.contains(PATTERN_CHARS);
     // Only the folders before the first pattern character go into the address: '?' would start a query there.
     let fixed = match key.find(PATTERN_CHARS) {
-        Some(first) => key
-            .get(..first)
-            .and_then(|start| start.rsplit_once('/'))
-            .map_or("", |(folders, _)| folders),
+        Some(first) => key.get(..first).and_then(|start| start.rsplit_once('/')).map_or("", |(folders, _)| folders),
         None => key,
     };
     let base = Url::parse(&format!("{scheme}://{bucket}/{fixed}")).map_err(|error| bad_url(url, error.to_string()))?;
     let (store, prefix) = open_store(&base)?;
-    let fault = |source: object_store::Error| Error::Store {
-        url: url.to_owned(),
-        source: Box::new(source),
-    };
+    let fault = |source: object_store::Error| Error::Store { url: url.to_owned(), source: Box::new(source) };
     if !is_pattern && !key.is_empty() && !key.ends_with('/') {
         match handle.block_on(store.head(&prefix)) {
             Ok(_) => {
@@ -216,14 +183,8 @@ fn find_in_store(url: &str, scheme: &str, rest: &str, handle: &Handle) -> Result
             Err(source) => return Err(fault(source)),
         }
     }
-    let pattern = is_pattern
-        .then(|| Pattern::new(key))
-        .transpose()
-        .map_err(|error| bad_url(url, error.to_string()))?;
-    let listed = store
-        .list(Some(&prefix))
-        .map_ok(|object| object.location)
-        .try_collect::<Vec<_>>();
+    let pattern = is_pattern.then(|| Pattern::new(key)).transpose().map_err(|error| bad_url(url, error.to_string()))?;
+    let listed = store.list(Some(&prefix)).map_ok(|object| object.location).try_collect::<Vec<_>>();
     let mut paths = handle.block_on(listed).map_err(fault)?;
     paths.retain(|path| match &pattern {
         Some(pattern) => pattern.matches_with(path.as_ref(), MATCHING),
@@ -233,24 +194,10 @@ fn find_in_store(url: &str, scheme: &str, rest: &str, handle: &Handle) -> Result
         return Err(not_found(url));
     }
     paths.sort();
-    let files = paths.into_iter().map(|path| {
-        (
-            format!("{scheme}://{bucket}/{path}"),
-            Place::Store {
-                store: Arc::clone(&store),
-                path,
-            },
-        )
-    });
-    with_formats(
-        url,
-        files,
-        if is_pattern {
-            UnknownEnding::Refuse
-        } else {
-            UnknownEnding::Skip
-        },
-    )
+    let files = paths
+        .into_iter()
+        .map(|path| (format!("{scheme}://{bucket}/{path}"), Place::Store { store: Arc::clone(&store), path }));
+    with_formats(url, files, if is_pattern { UnknownEnding::Refuse } else { UnknownEnding::Skip })
 }
 
 /// Gives each file its format; every name is checked before the first file is read.
@@ -262,26 +209,15 @@ fn with_formats(
     let mut found = Vec::new();
     for (name, place) in files {
         match format::of_name(&name) {
-            Some((format, compression)) => found.push(CorpusFile {
-                url: name,
-                place,
-                format,
-                compression,
-            }),
+            Some((format, compression)) => found.push(CorpusFile { url: name, place, format, compression }),
             None if unknown == UnknownEnding::Skip => tracing::debug!(file = name, "file skipped, unknown ending"),
             None => {
-                return Err(Error::CorpusFormat {
-                    url: name,
-                    known: format::KNOWN,
-                });
+                return Err(Error::CorpusFormat { url: name, known: format::KNOWN });
             }
         }
     }
     if found.is_empty() {
-        return Err(Error::CorpusFormat {
-            url: url.to_owned(),
-            known: format::KNOWN,
-        });
+        return Err(Error::CorpusFormat { url: url.to_owned(), known: format::KNOWN });
     }
     Ok(found)
 }

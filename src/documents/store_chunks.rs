@@ -32,15 +32,7 @@ impl StoreChunks {
     pub(crate) fn open(store: Arc<dyn ObjectStore>, path: Path, handle: Handle) -> object_store::Result<Self> {
         let len = handle.block_on(store.head(&path))?.size;
         let block = Mutex::new((0, Bytes::new()));
-        Ok(Self {
-            inner: Arc::new(Inner {
-                store,
-                path,
-                handle,
-                len,
-                block,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { store, path, handle, len, block }) })
     }
 }
 
@@ -59,11 +51,7 @@ impl Inner {
         }
         let skip = (start - block.0) as usize;
         // A store that returns less than asked for ends the file here; the decoder reports it as truncated.
-        Ok(if skip < block.1.len() {
-            block.1.slice(skip..)
-        } else {
-            Bytes::new()
-        })
+        Ok(if skip < block.1.len() { block.1.slice(skip..) } else { Bytes::new() })
     }
 }
 
@@ -77,27 +65,18 @@ impl ChunkReader for StoreChunks {
     type T = StoreChunk;
 
     fn get_read(&self, start: u64) -> ParquetResult<StoreChunk> {
-        Ok(StoreChunk {
-            inner: Arc::clone(&self.inner),
-            position: start,
-        })
+        Ok(StoreChunk { inner: Arc::clone(&self.inner), position: start })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
         // A damaged file may ask for more than it has: never allocate what it claims.
         if start.checked_add(length as u64).is_none_or(|end| end > self.inner.len) {
-            return Err(ParquetError::EOF(format!(
-                "expected {length} bytes at byte {start}, got {}",
-                self.inner.len
-            )));
+            return Err(ParquetError::EOF(format!("expected {length} bytes at byte {start}, got {}", self.inner.len)));
         }
         let mut bytes = Vec::with_capacity(length);
         self.get_read(start)?.take(length as u64).read_to_end(&mut bytes)?;
         if bytes.len() < length {
-            return Err(ParquetError::EOF(format!(
-                "expected {length} bytes at byte {start}, got {}",
-                bytes.len()
-            )));
+            return Err(ParquetError::EOF(format!("expected {length} bytes at byte {start}, got {}", bytes.len())));
         }
         Ok(Bytes::from(bytes))
     }

@@ -22,10 +22,7 @@ use crate::error::{Error, Result};
 
 /// Reads everything; the number of dropped texts comes second.
 fn read(spec: &CorpusSpec) -> Result<(Vec<Document>, u64)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut stream = read_corpus(spec);
         let mut documents = Vec::new();
@@ -41,12 +38,7 @@ fn spec(url: impl AsRef<Path>) -> CorpusSpec {
 }
 
 fn texts(spec: &CorpusSpec) -> Vec<String> {
-    read(spec)
-        .expect("a corpus")
-        .0
-        .into_iter()
-        .map(|document| document.text)
-        .collect()
+    read(spec).expect("a corpus").0.into_iter().map(|document| document.text).collect()
 }
 
 fn fault(spec: &CorpusSpec) -> Error {
@@ -92,9 +84,8 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
 fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter(columns).expect("a batch");
     let mut bytes = Vec::new();
-    let properties = parquet::file::properties::WriterProperties::builder()
-        .set_max_row_group_row_count(Some(2))
-        .build();
+    let properties =
+        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(2)).build();
     let mut writer =
         parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).expect("a writer");
     writer.write(&batch).expect("rows");
@@ -112,12 +103,7 @@ struct Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let size = self
-            .sizes
-            .get(self.turn % self.sizes.len().max(1))
-            .copied()
-            .unwrap_or(1)
-            .max(1);
+        let size = self.sizes.get(self.turn % self.sizes.len().max(1)).copied().unwrap_or(1).max(1);
         self.turn += 1;
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let n = size.min(out.len()).min(rest.len());
@@ -129,12 +115,7 @@ impl Read for Pieces {
 
 /// Cuts bytes that arrive in pieces.
 fn cut(bytes: &[u8], sizes: &[usize], min_chars: usize, max_bytes: usize) -> Result<Vec<String>> {
-    let pieces = Pieces {
-        bytes: bytes.to_vec(),
-        at: 0,
-        sizes: sizes.to_vec(),
-        turn: 0,
-    };
+    let pieces = Pieces { bytes: bytes.to_vec(), at: 0, sizes: sizes.to_vec(), turn: 0 };
     let opened = decompressed(pieces, None).expect("bytes in memory");
     let (sender, mut receiver) = mpsc::channel(10_000);
     let mut emitter = Emitter::new(sender, None, Arc::new(AtomicU64::new(0)));
@@ -161,19 +142,11 @@ fn text_is_cut_at_blank_lines_and_end_of_text_marks() {
     check("one\r\n \t\r\ntwo", 3, &["one", "two"]);
     check("\n\n  one\n\n\n\n  two\n\n\n", 3, &["  one", "  two"]);
     // The rest is too short for a document of its own.
-    check(
-        "first part\n\nsecond part\n\nend",
-        10,
-        &["first part", "second part\n\nend"],
-    );
+    check("first part\n\nsecond part\n\nend", 10, &["first part", "second part\n\nend"]);
     check("first part\n\nend", 10, &["first part\n\nend"]);
     check("a<|endoftext|>b", 10, &["a", "b"]);
     check("a\n<|endoftext|>\nb\n<|endoftext|>\n", 10, &["a", "b"]);
-    check(
-        "first part\n\nsecond part<|endoftext|>x",
-        10,
-        &["first part", "second part", "x"],
-    );
+    check("first part\n\nsecond part<|endoftext|>x", 10, &["first part", "second part", "x"]);
     check("<|endoftext|><|endoftext|>x<|endoftext", 10, &["x<|endoftext"]);
     check("\u{feff}x\u{feff}", 10, &["x\u{feff}"]);
     check("", 10, &[]);
@@ -189,33 +162,10 @@ fn text_is_cut_at_blank_lines_and_end_of_text_marks() {
 #[test]
 fn a_document_has_a_largest_size() {
     let error = cut(&b"x".repeat(101), &[7], 0, 100).expect_err("a line of 101 bytes");
-    assert!(
-        matches!(
-            error,
-            Error::DocumentTooLong {
-                offset: 0,
-                limit: 100,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::DocumentTooLong { offset: 0, limit: 100, .. }), "{error}");
     let error = cut(&b"xxxxxxxxx\n".repeat(11), &[7], 0, 100).expect_err("lines of 110 bytes in all");
-    assert!(
-        matches!(
-            error,
-            Error::DocumentTooLong {
-                offset: 0,
-                limit: 100,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert_eq!(
-        cut(&b"x".repeat(100), &[7], 0, 100).expect("a line of 100 bytes").len(),
-        1
-    );
+    assert!(matches!(error, Error::DocumentTooLong { offset: 0, limit: 100, .. }), "{error}");
+    assert_eq!(cut(&b"x".repeat(100), &[7], 0, 100).expect("a line of 100 bytes").len(), 1);
 }
 
 /// Text of the characters that matter to the cutter.
@@ -352,10 +302,7 @@ fn files_of_a_pattern_and_of_a_folder_come_sorted() {
     let all: Vec<_> = documents.iter().map(|document| document.text.as_str()).collect();
     assert_eq!(all, ["first", "second", "third", "fourth", "fifth"]);
     assert_eq!(n_dropped, 2);
-    assert_eq!(
-        documents.iter().map(|document| document.document).collect::<Vec<_>>(),
-        [0, 1, 2, 3, 4]
-    );
+    assert_eq!(documents.iter().map(|document| document.document).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert!(documents[0].source.ends_with("/a.txt"), "{}", documents[0].source);
 
     assert_eq!(texts(&spec(folder.path().join("*.txt"))), ["first", "second"]);
@@ -383,10 +330,7 @@ fn compression_shows_in_the_bytes_and_may_come_in_parts() {
     assert_eq!(texts(&spec(write(&folder, "members.txt.gz", two_members))), ["one two"]);
     let two_frames = [zst(b"one "), zst(b"two")].concat();
     assert_eq!(texts(&spec(write(&folder, "frames.txt.zst", two_frames))), ["one two"]);
-    assert_eq!(
-        texts(&spec(write(&folder, "plain_name.txt", zst(b"packed")))),
-        ["packed"]
-    );
+    assert_eq!(texts(&spec(write(&folder, "plain_name.txt", zst(b"packed")))), ["packed"]);
     assert_eq!(texts(&spec(write(&folder, "WRONG.TXT.GZ", zst(b"packed")))), ["packed"]);
     assert_eq!(Compression::of_bytes(b"\x1f"), None);
 }
@@ -397,30 +341,15 @@ fn one_column_of_a_parquet_file_is_read() {
     let names: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5]));
     let columns: [ArrayRef; 3] = [
         Arc::new(StringArray::from(vec![Some("a"), None, Some("c"), Some(""), Some("e")])),
-        Arc::new(LargeStringArray::from(vec![
-            Some("a"),
-            None,
-            Some("c"),
-            Some(""),
-            Some("e"),
-        ])),
-        Arc::new(StringViewArray::from(vec![
-            Some("a"),
-            None,
-            Some("c"),
-            Some(""),
-            Some("e"),
-        ])),
+        Arc::new(LargeStringArray::from(vec![Some("a"), None, Some("c"), Some(""), Some("e")])),
+        Arc::new(StringViewArray::from(vec![Some("a"), None, Some("c"), Some(""), Some("e")])),
     ];
     for column in columns {
         let bytes = parquet(vec![("id", Arc::clone(&names)), ("body", column)]);
         let mut spec = spec(write(&folder, "x.parquet", bytes));
         spec.field = Some("body".to_owned());
         let (documents, n_dropped) = read(&spec).expect("a column");
-        assert_eq!(
-            documents.into_iter().map(|document| document.text).collect::<Vec<_>>(),
-            ["a", "c", "e"]
-        );
+        assert_eq!(documents.into_iter().map(|document| document.text).collect::<Vec<_>>(), ["a", "c", "e"]);
         assert_eq!(n_dropped, 2);
     }
     let dictionary: arrow::array::DictionaryArray<arrow::datatypes::Int32Type> = ["x", "y", "x"].into_iter().collect();
@@ -438,59 +367,31 @@ fn faults_name_the_file_and_what_was_found() {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
     };
-    check(
-        &spec(folder.path().join("no*.txt")),
-        &["no corpus file found", "no*.txt"],
-    );
-    check(
-        &spec(folder.path().join("none.txt")),
-        &["no corpus file found", "none.txt"],
-    );
+    check(&spec(folder.path().join("no*.txt")), &["no corpus file found", "no*.txt"]);
+    check(&spec(folder.path().join("none.txt")), &["no corpus file found", "none.txt"]);
     check(&spec(folder.path().join("[.txt")), &["[.txt", "attern"]);
     check(&at("x.md", b"text"), &["x.md", ".jsonl", ".parquet", ".zst"]);
-    check(
-        &at("x.parquet.gz", b"text"),
-        &["x.parquet.gz", "expected a corpus file ending in"],
-    );
-    check(
-        &at("empty.txt", b" \n \n"),
-        &["empty.txt", "no document", "1 were empty"],
-    );
+    check(&at("x.parquet.gz", b"text"), &["x.parquet.gz", "expected a corpus file ending in"]);
+    check(&at("empty.txt", b" \n \n"), &["empty.txt", "no document", "1 were empty"]);
     check(&at("zero.txt", b""), &["zero.txt", "no document"]);
     check(&at("zero.txt.gz", b""), &["zero.txt.gz", "gzip"]);
     check(&at("latin.txt", b"abc\ncaf\xe9\n"), &["latin.txt", "byte 7"]);
     check(&at("latin.jsonl", b"{\"text\": \"\xe9\"}"), &["latin.jsonl", "byte 10"]);
-    check(
-        &at("json.jsonl", b"{\"text\": \"a\"}\n{\"text\"\n"),
-        &["line 2", "no valid JSON"],
-    );
+    check(&at("json.jsonl", b"{\"text\": \"a\"}\n{\"text\"\n"), &["line 2", "no valid JSON"]);
     check(&at("array.json", b"[{\"text\": \"a\"}]"), &["line 1", "an array"]);
-    check(
-        &at("field.jsonl", b"{\"body\": 1, \"id\": 2}"),
-        &["line 1", "'text'", "fields 'body', 'id'"],
-    );
+    check(&at("field.jsonl", b"{\"body\": 1, \"id\": 2}"), &["line 1", "'text'", "fields 'body', 'id'"]);
     check(&at("number.jsonl", b"{\"text\": 5}"), &["line 1", "'text'", "a number"]);
-    check(
-        &at("surrogate.jsonl", b"{\"text\": \"\\ud800\"}"),
-        &["line 1", "no valid JSON"],
-    );
+    check(&at("surrogate.jsonl", b"{\"text\": \"\\ud800\"}"), &["line 1", "no valid JSON"]);
     let deep = "[".repeat(100_000);
     check(&at("deep.jsonl", deep.as_bytes()), &["line 1", "recursion limit"]);
 
-    let random: Vec<u8> = (0..20_000_u32)
-        .flat_map(|i| format!("{}\n", i.wrapping_mul(2_654_435_761)).into_bytes())
-        .collect();
+    let random: Vec<u8> =
+        (0..20_000_u32).flat_map(|i| format!("{}\n", i.wrapping_mul(2_654_435_761)).into_bytes()).collect();
     let packed = gzip(&random);
-    check(
-        &at("cut.txt.gz", &packed[..packed.len() - 100]),
-        &["cut.txt.gz", "gzip", "truncated"],
-    );
+    check(&at("cut.txt.gz", &packed[..packed.len() - 100]), &["cut.txt.gz", "gzip", "truncated"]);
     check(&at("not.txt.gz", b"plain text"), &["not.txt.gz", "gzip"]);
     let packed = zst(&random);
-    check(
-        &at("cut.txt.zst", &packed[..packed.len() - 100]),
-        &["cut.txt.zst", "zstd", "truncated"],
-    );
+    check(&at("cut.txt.zst", &packed[..packed.len() - 100]), &["cut.txt.zst", "zstd", "truncated"]);
     let mut damaged = packed.clone();
     damaged[packed.len() / 2] ^= 0xff;
     check(&at("damaged.txt.zst", &damaged), &["damaged.txt.zst", "zstd"]);
@@ -498,19 +399,13 @@ fn faults_name_the_file_and_what_was_found() {
     let column: ArrayRef = Arc::new(StringArray::from(vec!["a"; 100]));
     let number: ArrayRef = Arc::new(Int32Array::from(vec![1; 100]));
     let bytes = parquet(vec![("body", column), ("text", number)]);
-    check(
-        &at("cut.parquet", &bytes[..bytes.len() / 2]),
-        &["cut.parquet", "truncated or damaged"],
-    );
+    check(&at("cut.parquet", &bytes[..bytes.len() / 2]), &["cut.parquet", "truncated or damaged"]);
     check(&at("type.parquet", &bytes), &["'text'", "type Int32"]);
     let mut named = at("column.parquet", &bytes);
     named.field = Some("txt".to_owned());
     check(&named, &["'txt'", "columns 'body', 'text'"]);
     check(&CorpusSpec::new("ftp://host/a.txt"), &["ftp://host/a.txt"]);
-    check(
-        &CorpusSpec::new("http://h/a.txt?token=secret"),
-        &["http://h/a.txt'", "query"],
-    );
+    check(&CorpusSpec::new("http://h/a.txt?token=secret"), &["http://h/a.txt'", "query"]);
     check(&CorpusSpec::new("s3://[/a.txt"), &["s3://[/a.txt"]);
 }
 
@@ -518,10 +413,7 @@ fn faults_name_the_file_and_what_was_found() {
 fn a_dropped_stream_stops_the_reader() {
     let folder = folder();
     let path = write(&folder, "many.txt", "word\n\n".repeat(400_000));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut spec = spec(path);
         spec.document_chars = 1;

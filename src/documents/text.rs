@@ -22,11 +22,7 @@ pub(crate) fn read_text(mut lines: Lines, min_chars: usize, emitter: &mut Emitte
         }
         if cutter.len() > lines.max_bytes() {
             let offset = lines.offset().saturating_sub(cutter.len() as u64);
-            return Err(Error::DocumentTooLong {
-                url: lines.url().to_owned(),
-                offset,
-                limit: lines.max_bytes(),
-            });
+            return Err(Error::DocumentTooLong { url: lines.url().to_owned(), offset, limit: lines.max_bytes() });
         }
     }
     Ok(cutter.finish(&mut |text| emitter.emit(text)))
@@ -87,11 +83,7 @@ impl Cutter {
         }
         self.append(piece);
         let overlong = self.min_chars > 0 && self.n_chars >= self.min_chars.saturating_mul(LINE_END_FACTOR);
-        if overlong && piece.ends_with('\n') {
-            self.cut(emit)
-        } else {
-            Flow::Continue(())
-        }
+        if overlong && piece.ends_with('\n') { self.cut(emit) } else { Flow::Continue(()) }
     }
 
     /// Ends the file.
@@ -120,11 +112,7 @@ impl Cutter {
 
     /// `current` is long enough: it becomes the document that waits.
     fn cut(&mut self, emit: &mut impl FnMut(String) -> Flow) -> Flow {
-        let flow = if self.waiting.is_empty() {
-            Flow::Continue(())
-        } else {
-            emit(trimmed(&self.waiting))
-        };
+        let flow = if self.waiting.is_empty() { Flow::Continue(()) } else { emit(trimmed(&self.waiting)) };
         self.waiting = std::mem::take(&mut self.current);
         (self.n_chars, self.n_spaces) = (0, 0);
         flow
@@ -153,9 +141,6 @@ impl Cutter {
 fn trimmed(text: &str) -> String {
     let text = text.trim_end();
     let first = text.len() - text.trim_start().len();
-    let start = text
-        .get(..first)
-        .and_then(|blank| blank.rfind('\n'))
-        .map_or(0, |newline| newline + 1);
+    let start = text.get(..first).and_then(|blank| blank.rfind('\n')).map_or(0, |newline| newline + 1);
     text.get(start..).unwrap_or_default().to_owned()
 }

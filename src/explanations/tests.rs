@@ -44,9 +44,15 @@ fn invisible_characters_are_escaped() {
 
 #[test]
 fn neurons_without_telling_tokens_have_a_text_too() {
-    let check =
-        |tokens: &[(&str, f32, u64)], base, deviation, expected: &str| assert_eq!(text(tokens, base, deviation), expected);
-    check(&[(" a", 0.1, 900)], 0.0, 1.0, "no token stands out: whether it fires depends on more than the current token");
+    let check = |tokens: &[(&str, f32, u64)], base, deviation, expected: &str| {
+        assert_eq!(text(tokens, base, deviation), expected)
+    };
+    check(
+        &[(" a", 0.1, 900)],
+        0.0,
+        1.0,
+        "no token stands out: whether it fires depends on more than the current token",
+    );
     check(&[], 2.0, 0.5, "no token stands out: it is active nearly everywhere");
     check(&[], -2.0, 0.5, "no token stands out: it is negative nearly everywhere");
     check(&[(" a", 0.3, 5)], 0.3, 0.0, "no token stands out: it has the same activation everywhere");

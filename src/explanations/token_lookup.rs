@@ -36,7 +36,8 @@ pub fn explain(lookup: &TokenLookup, deviation: f64, text_of: impl Fn(u32) -> St
         for (i, token) in named.iter().enumerate() {
             let separator = if i == 0 { "" } else { ", " };
             // The debug form of a string quotes it and escapes what cannot be seen.
-            let _ = write!(list, "{separator}{:?} ({})", text_of(token.token_id), value(f64::from(token.mean_activation)));
+            let _ =
+                write!(list, "{separator}{:?} ({})", text_of(token.token_id), value(f64::from(token.mean_activation)));
         }
         list
     };
@@ -44,7 +45,11 @@ pub fn explain(lookup: &TokenLookup, deviation: f64, text_of: impl Fn(u32) -> St
         let scaled = |mean: f64| format!("{:.1}", (SCALE * mean / max).clamp(0.0, SCALE));
         format!("tokens {}; elsewhere about {}", list(&scaled), scaled(base))
     } else {
-        format!("negative on every token, least on {}; elsewhere about {} (in units of the neuron)", list(&digits), digits(base))
+        format!(
+            "negative on every token, least on {}; elsewhere about {} (in units of the neuron)",
+            list(&digits),
+            digits(base)
+        )
     }
 }
 

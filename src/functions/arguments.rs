@@ -118,7 +118,12 @@ pub(crate) fn integers(argument: &ColumnarValue, n_rows: usize) -> Result<arrow:
 }
 
 /// Literal arguments of a table function, all text or numbers; fewer than `names` are an error unless `optional` says so.
-pub(crate) fn table_arguments(function: &str, names: &[&str], n_required: usize, exprs: &[Expr]) -> Result<Vec<ScalarValue>> {
+pub(crate) fn table_arguments(
+    function: &str,
+    names: &[&str],
+    n_required: usize,
+    exprs: &[Expr],
+) -> Result<Vec<ScalarValue>> {
     if exprs.len() < n_required || exprs.len() > names.len() {
         return plan_err!("'{function}': expected ({}), got {} arguments", names.join(", "), exprs.len());
     }

@@ -62,11 +62,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn parse(
-        function: &str,
-        values: &[ScalarValue],
-        host: &Host,
-    ) -> Result<Self> {
+    pub(crate) fn parse(function: &str, values: &[ScalarValue], host: &Host) -> Result<Self> {
         let text = |index: usize| text_argument(function, ARGUMENTS[index], &values[index]);
         let model = host.models.get(&text(0)?)?;
         let pattern = text(2)?;
@@ -132,7 +128,7 @@ impl TableFunctionImpl for CollectActivations {
 async fn collected(request: &Request, lake: &Lake) -> Result<PathBuf, Error> {
     let sequences = table("token_sequences").ok_or_else(|| Error::internal("no table token_sequences"))?;
     let version = lake.open(sequences).await?.and_then(|stored| stored.version());
-    let collection = Collection { version: version.map(|v| v as u64), ..request.collection.clone() };
+    let collection = Collection { version, ..request.collection.clone() };
     collection.file(&request.hook_point).await
 }
 

@@ -31,8 +31,8 @@ use crate::pipeline::queries::Parameter;
 use crate::token_sequences::split::SplitStrategy;
 
 mod sequences;
-pub(crate) use sequences::{SequenceReader, windows as sequence_windows};
 use sequences::tracked_tokens;
+pub(crate) use sequences::{SequenceReader, windows as sequence_windows};
 
 /// Units of a batch of the collection's file.
 const UNITS_PER_BATCH: usize = 64;
@@ -71,7 +71,13 @@ pub struct CollectionOptions {
 
 impl Default for CollectionOptions {
     fn default() -> Self {
-        Self { seed: 0, split: "document".to_owned(), first_token: None, hook_points: Vec::new(), memory_limit: 4 << 30 }
+        Self {
+            seed: 0,
+            split: "document".to_owned(),
+            first_token: None,
+            hook_points: Vec::new(),
+            memory_limit: 4 << 30,
+        }
     }
 }
 
@@ -170,8 +176,7 @@ impl Collection {
                 group.push((hook, units));
             }
         }
-        let most: usize =
-            groups.iter().map(|g| g.iter().map(|(_, u)| u.units().len()).sum()).max().unwrap_or_default();
+        let most: usize = groups.iter().map(|g| g.iter().map(|(_, u)| u.units().len()).sum()).max().unwrap_or_default();
         let n_tokens = self.options.memory_limit / TOKEN_MEANS_SHARE / (4 * most.max(1));
         config.tracked_token_ids = tracked_tokens(&self.context, self.model.id(), &self.corpus, n_tokens).await?;
         Ok(groups
@@ -246,7 +251,11 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn collect(&mut self, mut collector: Collector, mut receiver: mpsc::Receiver<Vec<OwnedWindow>>) -> Result<Collector> {
+    fn collect(
+        &mut self,
+        mut collector: Collector,
+        mut receiver: mpsc::Receiver<Vec<OwnedWindow>>,
+    ) -> Result<Collector> {
         let model = &self.collection.model;
         let first_counted = self.collection.options.first_counted(model);
         let mut pass = ForwardPass::new(model, self.group.hooks.clone());

@@ -50,10 +50,8 @@ impl ScalarUDFImpl for DocumentSplit {
         let strategy = literal_string("document_split", "strategy", &args.args[1])?;
         let seed = literal_integer("document_split", "seed", &args.args[2])?;
         let strategy = SplitStrategy::parse(&strategy, seed.cast_unsigned())?;
-        let splits: StringArray = texts
-            .iter()
-            .map(|text| text.map(|text| strategy.split_of_document(hash::key(text)).as_str()))
-            .collect();
+        let splits: StringArray =
+            texts.iter().map(|text| text.map(|text| strategy.split_of_document(hash::key(text)).as_str())).collect();
         Ok(ColumnarValue::Array(Arc::new(splits)))
     }
 

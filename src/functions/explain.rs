@@ -65,7 +65,9 @@ impl ScalarUDFImpl for Explain {
         let texts: StringArray = (0..args.number_rows)
             .map(|row| {
                 evidence.get(row).map(|Evidence { lookup, texts, deviation }| {
-                    token_lookup::explain(&lookup, deviation, |id| texts.get(&id).copied().unwrap_or_default().to_owned())
+                    token_lookup::explain(&lookup, deviation, |id| {
+                        texts.get(&id).copied().unwrap_or_default().to_owned()
+                    })
                 })
             })
             .collect();
@@ -136,7 +138,8 @@ impl Lookups {
             deviation: if self.deviations.is_valid(row) { self.deviations.value(row) } else { 0.0 },
         };
         for entry in range {
-            let (mean_activation, n_occurrences) = (self.means.value(entry), self.occurrences.value(entry).max(0) as u64);
+            let (mean_activation, n_occurrences) =
+                (self.means.value(entry), self.occurrences.value(entry).max(0) as u64);
             if self.tokens.is_null(entry) {
                 evidence.lookup.base = mean_activation;
                 evidence.lookup.n_base = n_occurrences;

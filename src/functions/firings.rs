@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, AsArray, Float32Builder, Int32Array, Int32Builder, Int64Builder, RecordBatch, StringArray,
-};
+use arrow::array::{Array, AsArray, Float32Builder, Int32Array, Int32Builder, Int64Builder, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{ScalarValue, plan_err};

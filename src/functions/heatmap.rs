@@ -58,7 +58,11 @@ impl ScalarUDFImpl for Heatmap {
             let values = floats("heatmap", float_values(&activations), a[row], a[row + 1])?;
             let window: Vec<&str> = (t[row] as usize..t[row + 1] as usize).map(|i| texts.value(i)).collect();
             if window.len() != values.len() {
-                return exec_err!("'heatmap': expected as many activations as tokens, got {} and {}", values.len(), window.len());
+                return exec_err!(
+                    "'heatmap': expected as many activations as tokens, got {} and {}",
+                    values.len(),
+                    window.len()
+                );
             }
             result.append_value(marked_text(&window, values));
         }

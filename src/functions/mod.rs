@@ -132,3 +132,6 @@ fn aggregates() -> Vec<AggregateUDF> {
         .chain([AggregateUDF::from(score_summaries::ScoreSummaries::default())])
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

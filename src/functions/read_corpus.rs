@@ -50,7 +50,8 @@ impl TableFunctionImpl for ReadCorpus {
                 }
             }
         };
-        let spec = CorpusSpec { url, field: options.field, limit: options.limit, document_chars: options.document_chars };
+        let spec =
+            CorpusSpec { url, field: options.field, limit: options.limit, document_chars: options.document_chars };
         let schema = schema();
         let rows_schema = Arc::clone(&schema);
         stream::table(

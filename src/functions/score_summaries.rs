@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray,
-};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -13,8 +11,9 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Sig
 
 use super::arguments::{document, signature};
 use super::window_sums::{read_sums, sums_type};
+use crate::scores::bootstrap::Bootstrap;
 use crate::scores::metric::Metric;
-use crate::scores::summary::{Summary, summarize};
+use crate::scores::summary::{Summary, summaries};
 use crate::scores::window_sums::{N_SUMS, WindowSums};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -30,8 +29,8 @@ impl Default for ScoreSummaries {
             documentation: document(
                 "Scores a set of windows, given the window_sums of each: a list of structs, one a metric (ev_correlation, \
                  explained_variance, rsquared_uncentred, absolute_dev_explained) with value, low and high (95 % bootstrap \
-                 interval over windows, 1,000 seeded draws), reason (why value is NULL), n_windows and n_tokens. Failed \
-                 windows (NULL) are left out. The draws depend on the order of the windows: give an ORDER BY.",
+                 interval over windows, 1,000 seeded draws; none when the seed is NULL), reason (why value is NULL), n_windows \
+                 and n_tokens. Failed windows (NULL) are left out. The draws depend on the order of the windows: give an ORDER BY.",
                 "score_summaries(sums, seed ORDER BY …)",
                 "SELECT s['metric'] AS metric, round(s['value'], 4) AS value FROM (SELECT unnest(score_summaries(window_sums(\
                  a, e), 0)) AS s FROM (VALUES ([0.0, 0.0, 1.0], [0.0, 1.0, 2.0])) AS windows (a, e)) ORDER BY metric",
@@ -109,8 +108,8 @@ impl Accumulator for Windows {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let seed = self.seed.unwrap_or_default().cast_unsigned();
-        let summaries = Metric::ALL.map(|metric| (metric, summarize(metric, &self.windows, seed)));
+        let bootstrap = self.seed.map(|seed| Bootstrap { seed: seed.cast_unsigned(), ..Bootstrap::default() });
+        let summaries = summaries(Metric::ALL, &self.windows, bootstrap);
         Ok(ScalarValue::List(Arc::new(list_of(&summaries)?)))
     }
 
@@ -145,14 +144,14 @@ impl Accumulator for Windows {
     }
 }
 
-fn list_of(summaries: &[(Metric, Summary)]) -> Result<ListArray> {
-    let metric: StringArray = summaries.iter().map(|(metric, _)| Some(metric.as_str())).collect();
-    let value: Float64Array = summaries.iter().map(|(_, s)| s.value.as_ref().ok().copied()).collect();
-    let low: Float64Array = summaries.iter().map(|(_, s)| s.interval.map(|i| i.low)).collect();
-    let high: Float64Array = summaries.iter().map(|(_, s)| s.interval.map(|i| i.high)).collect();
-    let reason: StringArray = summaries.iter().map(|(_, s)| s.value.as_ref().err().map(|r| r.as_str())).collect();
-    let n_windows: Int32Array = summaries.iter().map(|(_, s)| Some(s.n_windows as i32)).collect();
-    let n_tokens: Int64Array = summaries.iter().map(|(_, s)| Some(s.n_tokens as i64)).collect();
+fn list_of(summaries: &[Summary]) -> Result<ListArray> {
+    let metric: StringArray = Metric::ALL.iter().map(|metric| Some(metric.as_str())).collect();
+    let value: Float64Array = summaries.iter().map(|s| s.value.as_ref().ok().copied()).collect();
+    let low: Float64Array = summaries.iter().map(|s| s.interval.map(|i| i.low)).collect();
+    let high: Float64Array = summaries.iter().map(|s| s.interval.map(|i| i.high)).collect();
+    let reason: StringArray = summaries.iter().map(|s| s.value.as_ref().err().map(|r| r.as_str())).collect();
+    let n_windows: Int32Array = summaries.iter().map(|s| Some(s.n_windows as i32)).collect();
+    let n_tokens: Int64Array = summaries.iter().map(|s| Some(s.n_tokens as i64)).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(metric),
         Arc::new(value),

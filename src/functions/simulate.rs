@@ -62,8 +62,7 @@ impl ScalarUDFImpl for Simulate {
                 // Tokens are matched by their text; one that is not known gets an id that no entry has.
                 let ids: HashMap<&str, u32> = known.iter().map(|(id, text)| (*text, *id)).collect();
                 let range = tokens.value_offsets()[row] as usize..tokens.value_offsets()[row + 1] as usize;
-                let window: Vec<u32> =
-                    range.map(|i| ids.get(texts.value(i)).copied().unwrap_or(u32::MAX)).collect();
+                let window: Vec<u32> = range.map(|i| ids.get(texts.value(i)).copied().unwrap_or(u32::MAX)).collect();
                 expected.values().append_slice(&token_lookup::simulate(lookup, &window));
             }
             expected.append(evidence.is_some());

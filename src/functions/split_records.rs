@@ -107,8 +107,12 @@ impl ScalarUDFImpl for SplitRecords {
         columns[3] = Arc::new(StringArray::from(new_splits));
         let structs = StructArray::try_new(record_fields(), columns, None)?;
         let DataType::List(element) = records_type() else { return exec_err!("records are a list") };
-        let result =
-            ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(structs), lists.nulls().cloned())?;
+        let result = ListArray::try_new(
+            element,
+            OffsetBuffer::from_lengths(lengths),
+            Arc::new(structs),
+            lists.nulls().cloned(),
+        )?;
         Ok(ColumnarValue::Array(Arc::new(result)))
     }
 

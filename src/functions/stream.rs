@@ -42,7 +42,12 @@ impl PartitionStream for OnePartition {
 }
 
 /// A table of one partition whose rows come sorted by `order`, so that an ORDER BY of the same columns costs nothing.
-pub(crate) fn table(name: &'static str, schema: SchemaRef, order: &[&str], rows: Rows) -> Result<Arc<dyn TableProvider>> {
+pub(crate) fn table(
+    name: &'static str,
+    schema: SchemaRef,
+    order: &[&str],
+    rows: Rows,
+) -> Result<Arc<dyn TableProvider>> {
     let partition = OnePartition { name, schema: Arc::clone(&schema), rows };
     let order = order.iter().map(|column| SortExpr::new(col(*column), true, false)).collect();
     Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(partition)])?.with_sort_order(order)))

@@ -74,11 +74,16 @@ impl ScalarUDFImpl for TokenWindows {
 
         let mut number = Int64Builder::new();
         let mut token_offset = Int32Builder::new();
-        let mut token_ids = ListBuilder::new(Int32Builder::new()).with_field(Field::new("element", DataType::Int32, true));
+        let mut token_ids =
+            ListBuilder::new(Int32Builder::new()).with_field(Field::new("element", DataType::Int32, true));
         let mut tokens = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
         let mut lengths = Vec::with_capacity(args.number_rows);
         for text in texts.iter() {
-            let ids = text.map(|text| tokenizer.encode(text)).transpose()?.map(|encoding| encoding.token_ids).unwrap_or_default();
+            let ids = text
+                .map(|text| tokenizer.encode(text))
+                .transpose()?
+                .map(|encoding| encoding.token_ids)
+                .unwrap_or_default();
             let mut n_windows = 0;
             for range in windows(ids.len(), length, minimum) {
                 number.append_value(n_windows);
@@ -101,7 +106,8 @@ impl ScalarUDFImpl for TokenWindows {
         ];
         let structs = StructArray::try_new(window_fields(), columns, None)?;
         let element = Arc::new(Field::new("element", DataType::Struct(window_fields()), true));
-        let lists = ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(structs), texts_nulls(&texts))?;
+        let lists =
+            ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(structs), texts_nulls(&texts))?;
         Ok(ColumnarValue::Array(Arc::new(lists)))
     }
 

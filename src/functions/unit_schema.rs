@@ -82,7 +82,8 @@ pub(crate) fn unit_batch(context: &UnitContext, units: &[UnitSummary]) -> Result
     let double = |value: fn(&UnitSummary) -> Option<f64>| Arc::new(units.iter().map(value).collect::<Float64Array>());
     let float = |value: fn(&UnitSummary) -> Option<f32>| Arc::new(units.iter().map(value).collect::<Float32Array>());
     let mut levels = ListBuilder::new(Float64Builder::new()).with_field(Field::new("element", DataType::Float64, true));
-    let mut quantiles = ListBuilder::new(Float64Builder::new()).with_field(Field::new("element", DataType::Float64, true));
+    let mut quantiles =
+        ListBuilder::new(Float64Builder::new()).with_field(Field::new("element", DataType::Float64, true));
     for unit in units {
         levels.values().append_slice(&context.quantile_levels);
         levels.append(true);
@@ -118,7 +119,8 @@ fn records(units: &[UnitSummary]) -> Result<ListArray> {
     let mut sequence = Int64Builder::new();
     let mut split = StringBuilder::new();
     let mut max_activation = Float32Builder::new();
-    let mut activations = ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+    let mut activations =
+        ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
     for record in units.iter().flat_map(|unit| &unit.records) {
         sample.append_value(record.sample.to_string());
         rank.append_value(record.rank as i32);

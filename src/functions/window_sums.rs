@@ -62,7 +62,8 @@ impl ScalarUDFImpl for WindowSumsFunction {
         let expected = float_lists("window_sums", &args.args[1], args.number_rows)?;
         let (actual_values, expected_values) = (float_values(&actual), float_values(&expected));
         let mut n = Int64Builder::with_capacity(args.number_rows);
-        let mut sums: Vec<Float64Builder> = (0..N_SUMS).map(|_| Float64Builder::with_capacity(args.number_rows)).collect();
+        let mut sums: Vec<Float64Builder> =
+            (0..N_SUMS).map(|_| Float64Builder::with_capacity(args.number_rows)).collect();
         let nulls = NullBuffer::union(actual.nulls(), expected.nulls());
         for row in 0..args.number_rows {
             let window = if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {

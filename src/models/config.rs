@@ -103,20 +103,13 @@ impl Rotary {
         let stretch = |frequency: f64| match self.scaling {
             RotaryScaling::None => frequency,
             RotaryScaling::Linear(factor) => frequency / factor,
-            RotaryScaling::Llama3 {
-                factor,
-                low,
-                high,
-                original_context,
-            } => {
+            RotaryScaling::Llama3 { factor, low, high, original_context } => {
                 let turns = original_context * frequency / std::f64::consts::TAU;
                 let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                 frequency * (kept + (1.0 - kept) / factor)
             }
         };
-        (0..d_head / 2)
-            .map(|i| stretch(self.theta.powf(-2.0 * i as f64 / d_head as f64)) as f32)
-            .collect()
+        (0..d_head / 2).map(|i| stretch(self.theta.powf(-2.0 * i as f64 / d_head as f64)) as f32).collect()
     }
 }
 
@@ -127,21 +120,14 @@ impl ModelConfig {
     /// [`Error::ModelFormat`] if it is not JSON or lacks a number, [`Error::UnsupportedArchitecture`] if it asks for a
     /// computation the decoders do not have.
     pub fn from_hugging_face(json: &[u8], path: &Path) -> Result<Self> {
-        let format = |reason: String| Error::ModelFormat {
-            path: path.to_path_buf(),
-            reason,
-        };
-        let kind: Kind = serde_json::from_slice(json)
-            .map_err(|e| format(format!("expected a JSON configuration, got {e}")))?;
+        let format = |reason: String| Error::ModelFormat { path: path.to_path_buf(), reason };
+        let kind: Kind =
+            serde_json::from_slice(json).map_err(|e| format(format!("expected a JSON configuration, got {e}")))?;
         let config = match kind.model_type.as_str() {
-            "gpt2" => serde_json::from_slice::<Gpt2Json>(json)
-                .map_err(|e| format(e.to_string()))?
-                .into_config(path)?,
+            "gpt2" => serde_json::from_slice::<Gpt2Json>(json).map_err(|e| format(e.to_string()))?.into_config(path)?,
             "llama" | "qwen2" => {
                 let qwen = kind.model_type == "qwen2";
-                serde_json::from_slice::<LlamaJson>(json)
-                    .map_err(|e| format(e.to_string()))?
-                    .into_config(qwen, path)?
+                serde_json::from_slice::<LlamaJson>(json).map_err(|e| format(e.to_string()))?.into_config(qwen, path)?
             }
             other => return Err(unsupported(path, other, "gpt2, llama or qwen2")),
         };
@@ -151,12 +137,7 @@ impl ModelConfig {
 
     /// Refuses dimensions that fit no decoder.
     pub(crate) fn check(&self, path: &Path) -> Result<()> {
-        let bad = |reason: String| {
-            Err(Error::ModelFormat {
-                path: path.to_path_buf(),
-                reason,
-            })
-        };
+        let bad = |reason: String| Err(Error::ModelFormat { path: path.to_path_buf(), reason });
         let dimensions = [
             self.n_vocab,
             self.n_layers,
@@ -179,10 +160,7 @@ impl ModelConfig {
             ));
         }
         if self.family == Family::Llama && !self.d_head.is_multiple_of(2) {
-            return bad(format!(
-                "expected an even head width for rotary positions, got {}",
-                self.d_head
-            ));
+            return bad(format!("expected an even head width for rotary positions, got {}", self.d_head));
         }
         Ok(())
     }
@@ -190,11 +168,7 @@ impl ModelConfig {
 
 /// An error for a computation no decoder has.
 pub(crate) fn unsupported(path: &Path, got: impl Into<String>, supported: &str) -> Error {
-    Error::UnsupportedArchitecture {
-        path: path.to_path_buf(),
-        got: got.into(),
-        supported: supported.to_owned(),
-    }
+    Error::UnsupportedArchitecture { path: path.to_path_buf(), got: got.into(), supported: supported.to_owned() }
 }
 
 #[derive(Deserialize)]
@@ -282,9 +256,7 @@ fn epsilon() -> f32 {
 
 impl Gpt2Json {
     fn into_config(self, path: &Path) -> Result<ModelConfig> {
-        let activation = self
-            .activation_function
-            .unwrap_or_else(|| "gelu_new".to_owned());
+        let activation = self.activation_function.unwrap_or_else(|| "gelu_new".to_owned());
         if !["gelu_new", "gelu_pytorch_tanh", "gelu_fast"].contains(&activation.as_str()) {
             return Err(unsupported(
                 path,
@@ -292,9 +264,7 @@ impl Gpt2Json {
                 "gpt2 with activation gelu_new",
             ));
         }
-        if self.scale_attn_weights == Some(false)
-            || self.scale_attn_by_inverse_layer_idx == Some(true)
-        {
+        if self.scale_attn_weights == Some(false) || self.scale_attn_by_inverse_layer_idx == Some(true) {
             return Err(unsupported(
                 path,
                 "gpt2 with another attention scale",
@@ -302,14 +272,8 @@ impl Gpt2Json {
             ));
         }
         if self.n_head == 0 || !self.n_embd.is_multiple_of(self.n_head) {
-            let reason = format!(
-                "expected n_embd to be a multiple of n_head, got {} and {}",
-                self.n_embd, self.n_head
-            );
-            return Err(Error::ModelFormat {
-                path: path.to_path_buf(),
-                reason,
-            });
+            let reason = format!("expected n_embd to be a multiple of n_head, got {} and {}", self.n_embd, self.n_head);
+            return Err(Error::ModelFormat { path: path.to_path_buf(), reason });
         }
         Ok(ModelConfig {
             family: Family::Gpt2,
@@ -322,20 +286,9 @@ impl Gpt2Json {
             d_mlp: self.n_inner.unwrap_or(4 * self.n_embd),
             n_context: self.n_positions,
             norm_epsilon: self.layer_norm_epsilon,
-            rotary: Rotary {
-                theta: 10_000.0,
-                scaling: RotaryScaling::None,
-            },
-            biases: Biases {
-                qkv: true,
-                attention_out: true,
-                mlp: true,
-            },
-            head: if self.tie_word_embeddings == Some(false) {
-                Head::Own
-            } else {
-                Head::Tied
-            },
+            rotary: Rotary { theta: 10_000.0, scaling: RotaryScaling::None },
+            biases: Biases { qkv: true, attention_out: true, mlp: true },
+            head: if self.tie_word_embeddings == Some(false) { Head::Own } else { Head::Tied },
             bos_token_id: self.bos_token_id.and_then(TokenIds::first),
         })
     }
@@ -345,30 +298,16 @@ impl LlamaJson {
     fn into_config(self, qwen: bool, path: &Path) -> Result<ModelConfig> {
         let activation = self.hidden_act.as_deref().unwrap_or("silu");
         if activation != "silu" {
-            return Err(unsupported(
-                path,
-                format!("llama with activation {activation}"),
-                "llama with activation silu",
-            ));
+            return Err(unsupported(path, format!("llama with activation {activation}"), "llama with activation silu"));
         }
         if self.use_sliding_window {
-            return Err(unsupported(
-                path,
-                "sliding-window attention",
-                "full causal attention",
-            ));
+            return Err(unsupported(path, "sliding-window attention", "full causal attention"));
         }
-        let rope = self
-            .rope_parameters
-            .or(self.rope_scaling)
-            .unwrap_or_default();
+        let rope = self.rope_parameters.or(self.rope_scaling).unwrap_or_default();
         let theta = self.rope_theta.or(rope.rope_theta).unwrap_or(10_000.0);
         let d_head = match self.head_dim {
             Some(d_head) => d_head,
-            None => self
-                .hidden_size
-                .checked_div(self.num_attention_heads)
-                .unwrap_or(0),
+            None => self.hidden_size.checked_div(self.num_attention_heads).unwrap_or(0),
         };
         Ok(ModelConfig {
             family: Family::Llama,
@@ -381,20 +320,13 @@ impl LlamaJson {
             d_mlp: self.intermediate_size,
             n_context: self.max_position_embeddings,
             norm_epsilon: self.rms_norm_eps,
-            rotary: Rotary {
-                theta,
-                scaling: rope.scaling(path)?,
-            },
+            rotary: Rotary { theta, scaling: rope.scaling(path)? },
             biases: Biases {
                 qkv: qwen || self.attention_bias,
                 attention_out: self.attention_bias && !qwen,
                 mlp: self.mlp_bias,
             },
-            head: if self.tie_word_embeddings {
-                Head::Tied
-            } else {
-                Head::Own
-            },
+            head: if self.tie_word_embeddings { Head::Tied } else { Head::Own },
             bos_token_id: self.bos_token_id.and_then(TokenIds::first),
         })
     }
@@ -415,16 +347,11 @@ impl RopeJson {
                 factor: need(self.factor, "factor")?,
                 low: need(self.low_freq_factor, "low_freq_factor")?,
                 high: need(self.high_freq_factor, "high_freq_factor")?,
-                original_context: need(
-                    self.original_max_position_embeddings,
-                    "original_max_position_embeddings",
-                )?,
+                original_context: need(self.original_max_position_embeddings, "original_max_position_embeddings")?,
             }),
-            Some(other) => Err(unsupported(
-                path,
-                format!("rotary scaling {other}"),
-                "rotary scaling default, linear or llama3",
-            )),
+            Some(other) => {
+                Err(unsupported(path, format!("rotary scaling {other}"), "rotary scaling default, linear or llama3"))
+            }
         }
     }
 }

@@ -48,11 +48,7 @@ pub(crate) enum Mlp {
     /// GELU: [d_model, d_mlp] and [d_mlp, d_model].
     Gelu { input: Linear, output: Linear },
     /// SwiGLU: two of [d_model, d_mlp] and [d_mlp, d_model].
-    SwiGlu {
-        gate: Linear,
-        up: Linear,
-        output: Linear,
-    },
+    SwiGlu { gate: Linear, up: Linear, output: Linear },
 }
 
 /// A matrix and one number a column, or none.
@@ -74,11 +70,7 @@ pub(crate) struct Norm {
 impl Norm {
     /// Normalises each row of `rows` [n, d_model] into `out`.
     pub(crate) fn apply(&self, rows: &[f32], out: &mut [f32]) {
-        let affine = Affine {
-            weight: &self.weight,
-            bias: &self.bias,
-            epsilon: self.epsilon,
-        };
+        let affine = Affine { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon };
         match self.family {
             Family::Gpt2 => layer_norm(rows, affine, out),
             Family::Llama => rms_norm(rows, affine, out),
@@ -94,11 +86,7 @@ struct Loader<'a> {
 
 impl Decoder {
     /// Loads every weight that `config` calls for; `path` is for messages.
-    pub(crate) fn load(
-        config: &ModelConfig,
-        source: &dyn TensorSource,
-        path: &Path,
-    ) -> Result<Self> {
+    pub(crate) fn load(config: &ModelConfig, source: &dyn TensorSource, path: &Path) -> Result<Self> {
         config.check(path)?;
         let loader = Loader { config, source };
         match config.family {
@@ -115,13 +103,7 @@ impl Decoder {
 
 impl Loader<'_> {
     fn gpt2(&self) -> Result<Decoder> {
-        let ModelConfig {
-            n_layers,
-            d_model: d,
-            d_mlp,
-            n_context,
-            ..
-        } = *self.config;
+        let ModelConfig { n_layers, d_model: d, d_mlp, n_context, .. } = *self.config;
         let block = |n: usize| {
             Ok(Block {
                 attention_norm: self.norm(&format!("h.{n}.ln_1"))?,
@@ -144,19 +126,9 @@ impl Loader<'_> {
     }
 
     fn llama(&self) -> Result<Decoder> {
-        let ModelConfig {
-            n_layers,
-            d_model: d,
-            d_mlp,
-            d_head,
-            n_heads,
-            biases,
-            ..
-        } = *self.config;
+        let ModelConfig { n_layers, d_model: d, d_mlp, d_head, n_heads, biases, .. } = *self.config;
         let block = |n: usize| {
-            let linear = |name: &str, inputs, outputs| {
-                self.linear(&format!("layers.{n}.{name}"), inputs, outputs)
-            };
+            let linear = |name: &str, inputs, outputs| self.linear(&format!("layers.{n}.{name}"), inputs, outputs);
             Ok(Block {
                 attention_norm: self.norm(&format!("layers.{n}.input_layernorm"))?,
                 qkv: self.query_key_value(n, biases)?,
@@ -182,28 +154,15 @@ impl Loader<'_> {
         let mut frequencies = self.config.rotary.inverse_frequencies(self.config.d_head);
         // GGUF files carry the stretching of Llama 3.1 as one divisor a frequency.
         if self.source.contains("rotary_factors.weight") {
-            let factors = self
-                .source
-                .load("rotary_factors.weight", &[frequencies.len()])?;
-            frequencies
-                .iter_mut()
-                .zip(factors)
-                .for_each(|(frequency, factor)| *frequency /= factor);
+            let factors = self.source.load("rotary_factors.weight", &[frequencies.len()])?;
+            frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
         }
-        Ok(Positions::Rotary(RotaryTable::new(
-            &frequencies,
-            self.config.n_context,
-        )))
+        Ok(Positions::Rotary(RotaryTable::new(&frequencies, self.config.n_context)))
     }
 
     fn embedding(&self, name: &str) -> Result<PackedMatrix> {
         let (n, d) = (self.config.n_vocab, self.config.d_model);
-        Ok(PackedMatrix::new(
-            &self.source.load(name, &[n, d])?,
-            d,
-            n,
-            Layout::ColumnsByDepth,
-        ))
+        Ok(PackedMatrix::new(&self.source.load(name, &[n, d])?, d, n, Layout::ColumnsByDepth))
     }
 
     fn unembedding(&self) -> Result<Option<PackedMatrix>> {
@@ -214,79 +173,41 @@ impl Loader<'_> {
     }
 
     fn norm(&self, name: &str) -> Result<Norm> {
-        let ModelConfig {
-            family,
-            d_model,
-            norm_epsilon: epsilon,
-            ..
-        } = *self.config;
+        let ModelConfig { family, d_model, norm_epsilon: epsilon, .. } = *self.config;
         let weight = self.source.load(&format!("{name}.weight"), &[d_model])?;
         let bias = match family {
             Family::Gpt2 => self.source.load(&format!("{name}.bias"), &[d_model])?,
             Family::Llama => Vec::new(),
         };
-        Ok(Norm {
-            family,
-            weight,
-            bias,
-            epsilon,
-        })
+        Ok(Norm { family, weight, bias, epsilon })
     }
 
     /// GPT-2's linear layer, whose weight is [inputs, outputs].
     fn conv1d(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let weight = self
-            .source
-            .load(&format!("{name}.weight"), &[inputs, outputs])?;
+        let weight = self.source.load(&format!("{name}.weight"), &[inputs, outputs])?;
         let bias = self.source.load(&format!("{name}.bias"), &[outputs])?;
-        Ok(Linear {
-            weight: PackedMatrix::new(&weight, inputs, outputs, Layout::DepthByColumns),
-            bias,
-        })
+        Ok(Linear { weight: PackedMatrix::new(&weight, inputs, outputs, Layout::DepthByColumns), bias })
     }
 
     /// A linear layer whose weight is [outputs, inputs], with a bias where the configuration says so.
     fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let biases = self.config.biases;
-        let biased = if name.contains(".mlp.") {
-            biases.mlp
-        } else {
-            biases.attention_out
-        };
-        let weight = self
-            .source
-            .load(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = if biased {
-            self.source.load(&format!("{name}.bias"), &[outputs])?
-        } else {
-            Vec::new()
-        };
-        Ok(Linear {
-            weight: PackedMatrix::new(&weight, inputs, outputs, Layout::ColumnsByDepth),
-            bias,
-        })
+        let biased = if name.contains(".mlp.") { biases.mlp } else { biases.attention_out };
+        let weight = self.source.load(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = if biased { self.source.load(&format!("{name}.bias"), &[outputs])? } else { Vec::new() };
+        Ok(Linear { weight: PackedMatrix::new(&weight, inputs, outputs, Layout::ColumnsByDepth), bias })
     }
 
     /// Llama's query, key and value layers as one.
     fn query_key_value(&self, layer: usize, biases: Biases) -> Result<Linear> {
-        let ModelConfig {
-            d_model,
-            d_head,
-            n_heads,
-            n_kv_heads,
-            ..
-        } = *self.config;
+        let ModelConfig { d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for (name, heads) in [("q", n_heads), ("k", n_kv_heads), ("v", n_kv_heads)] {
             let pairs = name != "v" && self.source.rotary_layout() == RotaryLayout::Pairs;
             let append = |kind: &str, width: usize, target: &mut Vec<f32>| -> Result<()> {
                 let full = format!("layers.{layer}.self_attn.{name}_proj.{kind}");
                 let outputs = heads * d_head;
-                let shape: &[usize] = if kind == "bias" {
-                    &[outputs]
-                } else {
-                    &[outputs, d_model]
-                };
+                let shape: &[usize] = if kind == "bias" { &[outputs] } else { &[outputs, d_model] };
                 let values = self.source.load(&full, shape)?;
                 let row = |i: usize| &values[i * width..(i + 1) * width];
                 for i in 0..outputs {
@@ -300,10 +221,7 @@ impl Loader<'_> {
             }
         }
         let outputs = (n_heads + 2 * n_kv_heads) * d_head;
-        Ok(Linear {
-            weight: PackedMatrix::new(&weight, d_model, outputs, Layout::ColumnsByDepth),
-            bias,
-        })
+        Ok(Linear { weight: PackedMatrix::new(&weight, d_model, outputs, Layout::ColumnsByDepth), bias })
     }
 }
 
@@ -312,10 +230,5 @@ impl Loader<'_> {
 /// Attention sees dot products of queries and keys only, so reordering both in the same way changes nothing else.
 fn pair_row(i: usize, d_head: usize) -> usize {
     let (head, within) = (i / d_head, i % d_head);
-    head * d_head
-        + if within < d_head / 2 {
-            2 * within
-        } else {
-            2 * (within - d_head / 2) + 1
-        }
+    head * d_head + if within < d_head / 2 { 2 * within } else { 2 * (within - d_head / 2) + 1 }
 }

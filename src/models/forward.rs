@@ -45,17 +45,11 @@ pub(crate) struct Taps<'a> {
 
 impl<'a> Taps<'a> {
     pub(crate) fn new(hooks: &'a [HookPoint], sink: &'a mut dyn FnMut(usize, &[f32])) -> Self {
-        Self {
-            hooks,
-            sink,
-            left: hooks.len(),
-        }
+        Self { hooks, sink, left: hooks.len() }
     }
 
     fn wanted(&self, kind: HookKind, layer: Option<usize>) -> bool {
-        self.hooks
-            .iter()
-            .any(|hook| hook.kind() == kind && hook.layer() == layer)
+        self.hooks.iter().any(|hook| hook.kind() == kind && hook.layer() == layer)
     }
 
     fn emit(&mut self, kind: HookKind, layer: Option<usize>, values: &[f32]) -> ControlFlow<()> {
@@ -65,11 +59,7 @@ impl<'a> Taps<'a> {
                 self.left -= 1;
             }
         }
-        if self.left == 0 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -92,11 +82,7 @@ impl Pass<'_> {
             self.attention(layer, block, taps, scratch)?;
             self.mlp(layer, block, taps, scratch)?;
         }
-        let Scratch {
-            residual,
-            normalized,
-            ..
-        } = scratch;
+        let Scratch { residual, normalized, .. } = scratch;
         let normalized = sized(normalized, residual.len());
         self.decoder.final_norm.apply(residual, normalized);
         taps.emit(HookKind::LnFinalNormalized, None, normalized)
@@ -108,15 +94,10 @@ impl Pass<'_> {
 
     fn embed(self, taps: &mut Taps<'_>, scratch: &mut Scratch) -> ControlFlow<()> {
         let d = self.config.d_model;
-        let Scratch {
-            residual, update, ..
-        } = scratch;
+        let Scratch { residual, update, .. } = scratch;
         residual.resize(self.n_tokens() * d, 0.0);
         for (row, token_id) in residual.chunks_exact_mut(d).zip(self.batch.token_ids()) {
-            for (value, embedding) in row
-                .iter_mut()
-                .zip(self.decoder.embedding.column(*token_id as usize))
-            {
+            for (value, embedding) in row.iter_mut().zip(self.decoder.embedding.column(*token_id as usize)) {
                 *value = embedding;
             }
         }
@@ -124,8 +105,7 @@ impl Pass<'_> {
         if let Positions::Learned(table) = &self.decoder.positions {
             let positions = sized(update, residual.len());
             for sequence in self.batch.sequences() {
-                positions[sequence.start * d..sequence.end * d]
-                    .copy_from_slice(&table[..sequence.len() * d]);
+                positions[sequence.start * d..sequence.end * d].copy_from_slice(&table[..sequence.len() * d]);
             }
             taps.emit(HookKind::PosEmbed, None, positions)?;
             add_assign(residual, positions);
@@ -133,35 +113,18 @@ impl Pass<'_> {
         ControlFlow::Continue(())
     }
 
-    fn attention(
-        self,
-        layer: usize,
-        block: &Block,
-        taps: &mut Taps<'_>,
-        scratch: &mut Scratch,
-    ) -> ControlFlow<()> {
+    fn attention(self, layer: usize, block: &Block, taps: &mut Taps<'_>, scratch: &mut Scratch) -> ControlFlow<()> {
         taps.emit(HookKind::ResidPre, Some(layer), &scratch.residual)?;
         self.attention_inputs(block, scratch);
         self.attention_heads(&mut |_, _| (), scratch);
         let z = &scratch.z[..self.n_tokens() * self.config.n_heads * self.config.d_head];
         taps.emit(HookKind::AttnZ, Some(layer), z)?;
         if taps.wanted(HookKind::AttnResult, Some(layer)) {
-            let result = self.head_results(
-                &block.attention_out,
-                z,
-                &mut scratch.result,
-                &mut scratch.matmul,
-            );
+            let result = self.head_results(&block.attention_out, z, &mut scratch.result, &mut scratch.matmul);
             taps.emit(HookKind::AttnResult, Some(layer), result)?;
         }
         let update = sized(&mut scratch.update, scratch.residual.len());
-        matmul(
-            z,
-            &block.attention_out.weight,
-            &block.attention_out.bias,
-            update,
-            &mut scratch.matmul,
-        );
+        matmul(z, &block.attention_out.weight, &block.attention_out.bias, update, &mut scratch.matmul);
         taps.emit(HookKind::AttnOut, Some(layer), update)?;
         add_assign(&mut scratch.residual, update);
         taps.emit(HookKind::ResidMid, Some(layer), &scratch.residual)
@@ -169,34 +132,17 @@ impl Pass<'_> {
 
     /// Fills `scratch.qkv` with rotated queries and keys and with values.
     fn attention_inputs(self, block: &Block, scratch: &mut Scratch) {
-        let ModelConfig {
-            n_heads,
-            n_kv_heads,
-            ..
-        } = *self.config;
+        let ModelConfig { n_heads, n_kv_heads, .. } = *self.config;
         let width = block.qkv.weight.columns();
-        let Scratch {
-            residual,
-            normalized,
-            qkv,
-            matmul: matmul_scratch,
-            ..
-        } = scratch;
+        let Scratch { residual, normalized, qkv, matmul: matmul_scratch, .. } = scratch;
         let normalized = sized(normalized, residual.len());
         block.attention_norm.apply(residual, normalized);
         let qkv = sized(qkv, self.n_tokens() * width);
-        matmul(
-            normalized,
-            &block.qkv.weight,
-            &block.qkv.bias,
-            qkv,
-            matmul_scratch,
-        );
+        matmul(normalized, &block.qkv.weight, &block.qkv.bias, qkv, matmul_scratch);
         if let Positions::Rotary(table) = &self.decoder.positions {
             for sequence in self.batch.sequences() {
-                for (position, row) in qkv[sequence.start * width..sequence.end * width]
-                    .chunks_exact_mut(width)
-                    .enumerate()
+                for (position, row) in
+                    qkv[sequence.start * width..sequence.end * width].chunks_exact_mut(width).enumerate()
                 {
                     // Keys follow queries, so one call rotates both.
                     table.rotate(row, n_heads + n_kv_heads, position);
@@ -206,25 +152,12 @@ impl Pass<'_> {
     }
 
     /// Fills `scratch.z` with every head's output; `after_head` sees each head's pattern.
-    fn attention_heads(
-        self,
-        after_head: &mut dyn FnMut(usize, &AttentionScratch),
-        scratch: &mut Scratch,
-    ) {
-        let ModelConfig {
-            n_heads,
-            n_kv_heads,
-            d_head,
-            ..
-        } = *self.config;
+    fn attention_heads(self, after_head: &mut dyn FnMut(usize, &AttentionScratch), scratch: &mut Scratch) {
+        let ModelConfig { n_heads, n_kv_heads, d_head, .. } = *self.config;
         let stride = (n_heads + 2 * n_kv_heads) * d_head;
         let out_stride = n_heads * d_head;
         let z = sized(&mut scratch.z, self.n_tokens() * out_stride);
-        for sequence in self
-            .batch
-            .sequences()
-            .filter(|sequence| !sequence.is_empty())
-        {
+        for sequence in self.batch.sequences().filter(|sequence| !sequence.is_empty()) {
             let qkv = &scratch.qkv[sequence.start * stride..sequence.end * stride];
             for head in 0..n_heads {
                 let key_head = n_heads + head / (n_heads / n_kv_heads);
@@ -252,12 +185,7 @@ impl Pass<'_> {
         result: &'s mut Vec<f32>,
         scratch: &mut MatmulScratch,
     ) -> &'s [f32] {
-        let ModelConfig {
-            n_heads,
-            d_head,
-            d_model,
-            ..
-        } = *self.config;
+        let ModelConfig { n_heads, d_head, d_model, .. } = *self.config;
         let (n, stride) = (self.n_tokens(), n_heads * d_model);
         let result = sized(result, n * stride);
         if n == 0 {
@@ -265,68 +193,28 @@ impl Pass<'_> {
         }
         for head in 0..n_heads {
             let depth = head * d_head..(head + 1) * d_head;
-            let rows = Rows {
-                values: &z[depth.start..],
-                stride: n_heads * d_head,
-                n,
-            };
-            let product = Product {
-                rows,
-                weights: &out.weight,
-                depth,
-                bias: &[],
-            };
-            product.write(
-                Isa::detected(),
-                &mut result[head * d_model..],
-                stride,
-                scratch,
-            );
+            let rows = Rows { values: &z[depth.start..], stride: n_heads * d_head, n };
+            let product = Product { rows, weights: &out.weight, depth, bias: &[] };
+            product.write(Isa::detected(), &mut result[head * d_model..], stride, scratch);
         }
         result
     }
 
-    fn mlp(
-        self,
-        layer: usize,
-        block: &Block,
-        taps: &mut Taps<'_>,
-        scratch: &mut Scratch,
-    ) -> ControlFlow<()> {
+    fn mlp(self, layer: usize, block: &Block, taps: &mut Taps<'_>, scratch: &mut Scratch) -> ControlFlow<()> {
         let layer = Some(layer);
-        let Scratch {
-            residual,
-            normalized,
-            update,
-            neurons,
-            linear,
-            matmul: matmul_scratch,
-            ..
-        } = scratch;
+        let Scratch { residual, normalized, update, neurons, linear, matmul: matmul_scratch, .. } = scratch;
         let normalized = sized(normalized, residual.len());
         block.mlp_norm.apply(residual, normalized);
         let neurons = sized(neurons, self.n_tokens() * self.config.d_mlp);
         let output = match &block.mlp {
             Mlp::Gelu { input, output } => {
-                matmul(
-                    normalized,
-                    &input.weight,
-                    &input.bias,
-                    neurons,
-                    matmul_scratch,
-                );
+                matmul(normalized, &input.weight, &input.bias, neurons, matmul_scratch);
                 taps.emit(HookKind::MlpPre, layer, neurons)?;
                 gelu(neurons);
                 output
             }
             Mlp::SwiGlu { gate, up, output } => {
-                matmul(
-                    normalized,
-                    &gate.weight,
-                    &gate.bias,
-                    neurons,
-                    matmul_scratch,
-                );
+                matmul(normalized, &gate.weight, &gate.bias, neurons, matmul_scratch);
                 taps.emit(HookKind::MlpPre, layer, neurons)?;
                 let linear = sized(linear, neurons.len());
                 matmul(normalized, &up.weight, &up.bias, linear, matmul_scratch);
@@ -337,13 +225,7 @@ impl Pass<'_> {
         };
         taps.emit(HookKind::MlpPost, layer, neurons)?;
         let update = sized(update, residual.len());
-        matmul(
-            neurons,
-            &output.weight,
-            &output.bias,
-            update,
-            matmul_scratch,
-        );
+        matmul(neurons, &output.weight, &output.bias, update, matmul_scratch);
         taps.emit(HookKind::MlpOut, layer, update)?;
         add_assign(residual, update);
         taps.emit(HookKind::ResidPost, layer, residual)
@@ -351,25 +233,14 @@ impl Pass<'_> {
 
     /// The attention pattern [n_heads, query, key] of the layer that `resid_pre` stands before, for a batch of one
     /// sequence.
-    pub(crate) fn attention_pattern(
-        self,
-        resid_pre: &HookPoint,
-        block: &Block,
-        scratch: &mut Scratch,
-    ) -> Vec<f32> {
+    pub(crate) fn attention_pattern(self, resid_pre: &HookPoint, block: &Block, scratch: &mut Scratch) -> Vec<f32> {
         let n = self.n_tokens();
         let mut pattern = vec![0.0; self.config.n_heads * n * n];
         // The pass stops at this hook point, with the residual stream in the scratch.
-        let _ = self.run(
-            &mut Taps::new(std::slice::from_ref(resid_pre), &mut |_, _| ()),
-            scratch,
-        );
+        let _ = self.run(&mut Taps::new(std::slice::from_ref(resid_pre), &mut |_, _| ()), scratch);
         self.attention_inputs(block, scratch);
         let mut copy = |head: usize, attention: &AttentionScratch| {
-            for (i, out) in pattern[head * n * n..(head + 1) * n * n]
-                .iter_mut()
-                .enumerate()
-            {
+            for (i, out) in pattern[head * n * n..(head + 1) * n * n].iter_mut().enumerate() {
                 *out = attention.weight(i / n, i % n, n);
             }
         };

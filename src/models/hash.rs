@@ -20,10 +20,7 @@ pub(crate) fn of_files(paths: &[PathBuf]) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     for path in paths {
-        let fault = |source| Error::File {
-            path: path.clone(),
-            source,
-        };
+        let fault = |source| Error::File { path: path.clone(), source };
         let mut file = File::open(path).map_err(fault)?;
         loop {
             match file.read(&mut buffer).map_err(fault)? {
@@ -36,9 +33,5 @@ pub(crate) fn of_files(paths: &[PathBuf]) -> Result<String> {
 }
 
 fn hexadecimal(hasher: Sha256) -> String {
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

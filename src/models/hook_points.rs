@@ -100,16 +100,8 @@ pub struct HookPoint {
 
 impl HookPoint {
     fn new(kind: HookKind, layer: Option<usize>, config: &ModelConfig) -> Self {
-        let name = layer.map_or_else(
-            || kind.name().to_owned(),
-            |layer| format!("blocks.{layer}.{}", kind.name()),
-        );
-        Self {
-            name,
-            layer,
-            kind,
-            width: kind.width(config),
-        }
+        let name = layer.map_or_else(|| kind.name().to_owned(), |layer| format!("blocks.{layer}.{}", kind.name()));
+        Self { name, layer, kind, width: kind.width(config) }
     }
 
     /// The TransformerLens name, e.g. `blocks.3.mlp.hook_post`.
@@ -142,20 +134,11 @@ impl fmt::Display for HookPoint {
 /// Every hook point of a model, in order of computation.
 pub(crate) fn all(config: &ModelConfig) -> Vec<HookPoint> {
     let exists = |kind: &HookKind| kind.exists_in(config.family);
-    let before = HookKind::BEFORE_BLOCKS
-        .into_iter()
-        .filter(exists)
-        .map(|kind| HookPoint::new(kind, None, config));
+    let before = HookKind::BEFORE_BLOCKS.into_iter().filter(exists).map(|kind| HookPoint::new(kind, None, config));
     let blocks = (0..config.n_layers).flat_map(|layer| {
-        HookKind::IN_BLOCK
-            .into_iter()
-            .filter(exists)
-            .map(move |kind| HookPoint::new(kind, Some(layer), config))
+        HookKind::IN_BLOCK.into_iter().filter(exists).map(move |kind| HookPoint::new(kind, Some(layer), config))
     });
-    before
-        .chain(blocks)
-        .chain([HookPoint::new(HookKind::LnFinalNormalized, None, config)])
-        .collect()
+    before.chain(blocks).chain([HookPoint::new(HookKind::LnFinalNormalized, None, config)]).collect()
 }
 
 /// The hook points among `all` that match a pattern, in which `*` stands for any text.
@@ -163,20 +146,13 @@ pub(crate) fn all(config: &ModelConfig) -> Vec<HookPoint> {
 /// # Errors
 /// [`Error::HookPointUnknown`] with the most similar name if none matches.
 pub(crate) fn select(all: &[HookPoint], pattern: &str) -> Result<Vec<HookPoint>> {
-    let selected: Vec<HookPoint> = all
-        .iter()
-        .filter(|hook| matches(pattern, &hook.name))
-        .cloned()
-        .collect();
+    let selected: Vec<HookPoint> = all.iter().filter(|hook| matches(pattern, &hook.name)).cloned().collect();
     if selected.is_empty() {
         let nearest = all
             .iter()
             .min_by_key(|hook| strsim::damerau_levenshtein(pattern, &hook.name))
             .map(|hook| hook.name.clone());
-        return Err(Error::HookPointUnknown {
-            name: pattern.to_owned(),
-            nearest,
-        });
+        return Err(Error::HookPointUnknown { name: pattern.to_owned(), nearest });
     }
     Ok(selected)
 }
@@ -186,10 +162,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            tail.char_indices()
-                .map(|(i, _)| i)
-                .chain([tail.len()])
-                .any(|i| matches(rest, &tail[i..]))
+            tail.char_indices().map(|(i, _)| i).chain([tail.len()]).any(|i| matches(rest, &tail[i..]))
         }),
     }
 }

@@ -59,10 +59,7 @@ impl Hub {
     /// What `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` say, else huggingface.co, `~/.cache/huggingface` and its stored token.
     pub fn from_env() -> Self {
         let variable = |name| {
-            std::env::var(name)
-                .ok()
-                .map(|value: String| value.trim().to_owned())
-                .filter(|value| !value.is_empty())
+            std::env::var(name).ok().map(|value: String| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
         let cache = Cache::from_env();
         Self {
@@ -106,11 +103,7 @@ struct Reporter {
 
 impl Progress for Reporter {
     async fn init(&mut self, size: usize, file: &str) {
-        self.state = FileProgress {
-            file: file.to_owned(),
-            received: 0,
-            size: size as u64,
-        };
+        self.state = FileProgress { file: file.to_owned(), received: 0, size: size as u64 };
         (self.report)(&self.state);
     }
 
@@ -138,19 +131,13 @@ pub fn repository(name: &str) -> Result<String> {
         part.is_some_and(|part| {
             !part.is_empty()
                 && !part.starts_with('.')
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         })
     };
     if !(valid(parts.next()) && valid(parts.next()) && parts.next().is_none()) {
         let aliases: Vec<&str> = ALIASES.iter().map(|(alias, _)| *alias).collect();
         let reason = format!("expected owner/name or one of {}", aliases.join(", "));
-        return Err(Error::Hub {
-            repository: name.to_owned(),
-            revision: "main".to_owned(),
-            reason,
-        });
+        return Err(Error::Hub { repository: name.to_owned(), revision: "main".to_owned(), reason });
     }
     Ok(name.to_owned())
 }
@@ -164,11 +151,7 @@ pub fn repository(name: &str) -> Result<String> {
 /// [`Error::Hub`] for an unknown repository or revision, a missing permission, no network, or no safetensors in it.
 pub async fn pull(hub: &Hub, name: &str, revision: &str, progress: OnProgress) -> Result<PathBuf> {
     let repository = repository(name)?;
-    let fault = |reason: String| Error::Hub {
-        repository: repository.clone(),
-        revision: revision.to_owned(),
-        reason,
-    };
+    let fault = |reason: String| Error::Hub { repository: repository.clone(), revision: revision.to_owned(), reason };
     let explain = |e: ApiError| fault(explain(hub, &repository, &e));
     let named = Repo::with_revision(repository.clone(), RepoType::Model, revision.to_owned());
     let cache = Cache::new(hub.cache.clone()).repo(named.clone());
@@ -177,20 +160,13 @@ pub async fn pull(hub: &Hub, name: &str, revision: &str, progress: OnProgress) -
     let info = match api.repo(named).info().await {
         Ok(info) => info,
         Err(e) => {
-            let cached = cache
-                .get("config.json")
-                .and_then(|path| path.parent().map(Path::to_path_buf));
+            let cached = cache.get("config.json").and_then(|path| path.parent().map(Path::to_path_buf));
             let complete = cached.filter(|folder| {
-                SafetensorsFiles::list(folder)
-                    .is_ok_and(|files| files.iter().all(|file| file.is_file()))
+                SafetensorsFiles::list(folder).is_ok_and(|files| files.iter().all(|file| file.is_file()))
             });
             return match complete.filter(|_| is_network_fault(&e)) {
                 Some(folder) => {
-                    tracing::warn!(
-                        repository,
-                        revision,
-                        "hub not reachable, using the cached snapshot"
-                    );
+                    tracing::warn!(repository, revision, "hub not reachable, using the cached snapshot");
                     Ok(folder)
                 }
                 None => Err(explain(e)),
@@ -198,68 +174,37 @@ pub async fn pull(hub: &Hub, name: &str, revision: &str, progress: OnProgress) -
         }
     };
     let files = wanted(&info).ok_or_else(|| {
-        fault(
-            "expected model.safetensors or model-*-of-*.safetensors in the repository, got neither"
-                .to_owned(),
-        )
+        fault("expected model.safetensors or model-*-of-*.safetensors in the repository, got neither".to_owned())
     })?;
     // All files are asked for by commit: a push between two of them cannot mix versions.
-    let repo = api.repo(Repo::with_revision(
-        repository.clone(),
-        RepoType::Model,
-        info.sha.clone(),
-    ));
+    let repo = api.repo(Repo::with_revision(repository.clone(), RepoType::Model, info.sha.clone()));
     let snapshot = cache.pointer_path(&info.sha);
     for file in &files {
         let path = snapshot.join(file);
         if path.exists() {
             continue;
         }
-        let state = FileProgress {
-            file: file.clone(),
-            received: 0,
-            size: 0,
-        };
+        let state = FileProgress { file: file.clone(), received: 0, size: 0 };
         let path = repo
-            .download_with_progress(
-                file,
-                Reporter {
-                    state,
-                    report: Arc::clone(&progress),
-                },
-            )
+            .download_with_progress(file, Reporter { state, report: Arc::clone(&progress) })
             .await
             .map_err(explain)?;
         verify(&path).map_err(|reason| fault(format!("file '{file}': {reason}")))?;
     }
     // The revision is recorded last, so what it leads to is complete.
-    cache.create_ref(&info.sha).map_err(|source| Error::File {
-        path: snapshot.clone(),
-        source,
-    })?;
+    cache.create_ref(&info.sha).map_err(|source| Error::File { path: snapshot.clone(), source })?;
     Ok(snapshot)
 }
 
 /// Files to fetch: small ones, then one weights file or all parts of it; none without safetensors.
 fn wanted(info: &RepoInfo) -> Option<Vec<String>> {
-    let names: Vec<&str> = info
-        .siblings
-        .iter()
-        .map(|sibling| sibling.rfilename.as_str())
-        .collect();
-    let mut wanted: Vec<&str> = SMALL_FILES
-        .into_iter()
-        .filter(|file| names.contains(file))
-        .collect();
+    let names: Vec<&str> = info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).collect();
+    let mut wanted: Vec<&str> = SMALL_FILES.into_iter().filter(|file| names.contains(file)).collect();
     if names.contains(&"model.safetensors") {
         wanted.push("model.safetensors");
     } else if names.contains(&"model.safetensors.index.json") {
         wanted.push("model.safetensors.index.json");
-        wanted.extend(
-            names
-                .iter()
-                .filter(|name| name.starts_with("model-") && name.ends_with(".safetensors")),
-        );
+        wanted.extend(names.iter().filter(|name| name.starts_with("model-") && name.ends_with(".safetensors")));
     } else {
         return None;
     }
@@ -271,11 +216,7 @@ fn verify(path: &Path) -> std::result::Result<(), String> {
     let Ok(target) = std::fs::canonicalize(path) else {
         return Err("is not in the cache after its download".to_owned());
     };
-    let expected = target
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default()
-        .to_owned();
+    let expected = target.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     if expected.len() != 64 || !expected.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(());
     }
@@ -286,9 +227,7 @@ fn verify(path: &Path) -> std::result::Result<(), String> {
     // Left in place, the damaged file would be taken for a good one next time.
     let _ = std::fs::remove_file(path);
     let _ = std::fs::remove_file(&target);
-    Err(format!(
-        "expected SHA-256 {expected}, got {got}; it was removed, try again"
-    ))
+    Err(format!("expected SHA-256 {expected}, got {got}; it was removed, try again"))
 }
 
 /// Whether the hub could not be asked, as opposed to having refused.
@@ -298,21 +237,15 @@ fn is_network_fault(e: &ApiError) -> bool {
 
 /// What went wrong and what to do about it.
 fn explain(hub: &Hub, repository: &str, e: &ApiError) -> String {
-    let Hub {
-        endpoint, token, ..
-    } = hub;
+    let Hub { endpoint, token, .. } = hub;
     let ApiError::RequestError(request) = e else {
         return e.to_string();
     };
     let status = request.status().map(|status| status.as_u16());
     match (status, token) {
-        (Some(401), None) => {
-            "not found, or private: set HF_TOKEN to a token that may read it".to_owned()
-        }
+        (Some(401), None) => "not found, or private: set HF_TOKEN to a token that may read it".to_owned(),
         (Some(401), Some(_)) => "not found, or the token may not read it".to_owned(),
-        (Some(403), _) => format!(
-            "access is restricted: accept its terms at {endpoint}/{repository} and set HF_TOKEN"
-        ),
+        (Some(403), _) => format!("access is restricted: accept its terms at {endpoint}/{repository} and set HF_TOKEN"),
         (Some(404), _) => "no such repository, revision or file".to_owned(),
         (Some(429), _) => "too many requests, try again later".to_owned(),
         (Some(status), _) => format!("{endpoint} answered with status {status}"),

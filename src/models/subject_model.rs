@@ -53,10 +53,7 @@ impl SubjectModel {
                 match path.extension().and_then(|extension| extension.to_str()) {
                     Some("gguf") => Self::load_gguf(path),
                     Some("bin") => Self::load_llama2c(path),
-                    _ => Err(not_found(
-                        path,
-                        "expected a folder, a .gguf file or a llama2.c .bin file",
-                    )),
+                    _ => Err(not_found(path, "expected a folder, a .gguf file or a llama2.c .bin file")),
                 }
             }
             ModelSource::Path(path) => Err(not_found(path, "no such folder or file")),
@@ -67,20 +64,9 @@ impl SubjectModel {
         let path = |name: &str| PathBuf::from(format!("{EMBEDDED_ID}/{name}"));
         let config = ModelConfig::from_hugging_face(embedded::CONFIG, &path("config.json"))?;
         let weights = SafetensorsFiles::embedded(embedded::WEIGHTS, path("model.safetensors"))?;
-        let tokenizer = Tokenizer::from_json(
-            embedded::TOKENIZER,
-            &path("tokenizer.json"),
-            config.bos_token_id,
-        )?;
+        let tokenizer = Tokenizer::from_json(embedded::TOKENIZER, &path("tokenizer.json"), config.bos_token_id)?;
         let hash = hash::of_bytes(&[embedded::WEIGHTS]);
-        Self::assemble(
-            EMBEDDED_ID.to_owned(),
-            config,
-            &weights,
-            tokenizer,
-            hash,
-            Path::new(EMBEDDED_ID),
-        )
+        Self::assemble(EMBEDDED_ID.to_owned(), config, &weights, tokenizer, hash, Path::new(EMBEDDED_ID))
     }
 
     fn load_folder(folder: &Path) -> Result<Self> {
@@ -88,22 +74,12 @@ impl SubjectModel {
         if !path.is_file() {
             return Err(not_found(folder, "expected config.json in the folder"));
         }
-        let json = std::fs::read(&path).map_err(|source| Error::File {
-            path: path.clone(),
-            source,
-        })?;
+        let json = std::fs::read(&path).map_err(|source| Error::File { path: path.clone(), source })?;
         let config = ModelConfig::from_hugging_face(&json, &path)?;
         let weights = SafetensorsFiles::open(folder)?;
         let tokenizer = Tokenizer::from_folder(folder, config.bos_token_id)?;
         let hash = hash::of_files(&SafetensorsFiles::list(folder)?)?;
-        Self::assemble(
-            folder_name(folder),
-            config,
-            &weights,
-            tokenizer,
-            hash,
-            folder,
-        )
+        Self::assemble(folder_name(folder), config, &weights, tokenizer, hash, folder)
     }
 
     fn load_gguf(path: &Path) -> Result<Self> {
@@ -119,11 +95,7 @@ impl SubjectModel {
         let weights = Llama2cFile::open(path)?;
         let config = weights.config().clone();
         let sized = path.with_file_name(format!("tok{}.bin", config.n_vocab));
-        let tokenizer_path = if sized.is_file() {
-            sized
-        } else {
-            path.with_file_name("tokenizer.bin")
-        };
+        let tokenizer_path = if sized.is_file() { sized } else { path.with_file_name("tokenizer.bin") };
         let tokenizer = Tokenizer::from_llama2c(&tokenizer_path, config.n_vocab)?;
         let hash = hash::of_files(&[path.to_path_buf()])?;
         Self::assemble(stem(path), config, &weights, tokenizer, hash, path)
@@ -145,15 +117,8 @@ impl SubjectModel {
             d_mlp: 4 * shape.d_model,
             n_context: shape.n_context,
             norm_epsilon: 1e-5,
-            rotary: Rotary {
-                theta: 10_000.0,
-                scaling: RotaryScaling::None,
-            },
-            biases: Biases {
-                qkv: true,
-                attention_out: true,
-                mlp: true,
-            },
+            rotary: Rotary { theta: 10_000.0, scaling: RotaryScaling::None },
+            biases: Biases { qkv: true, attention_out: true, mlp: true },
             head: Head::Tied,
             bos_token_id: None,
         };
@@ -191,14 +156,7 @@ impl SubjectModel {
         path: &Path,
     ) -> Result<Self> {
         let decoder = Decoder::load(&config, weights, path)?;
-        Ok(Self {
-            id,
-            hook_points: hook_points::all(&config),
-            config,
-            decoder,
-            tokenizer: None,
-            weights_hash,
-        })
+        Ok(Self { id, hook_points: hook_points::all(&config), config, decoder, tokenizer: None, weights_hash })
     }
 
     /// The model's name: of its folder or file, without extension.
@@ -266,10 +224,7 @@ impl SubjectModel {
         for hook in hooks {
             if !self.hook_points.contains(hook) {
                 hook_points::select(&self.hook_points, hook.name())?;
-                let reason = format!(
-                    "hook point '{hook}' is another model's: it has {} values a token",
-                    hook.width()
-                );
+                let reason = format!("hook point '{hook}' is another model's: it has {} values a token", hook.width());
                 return Err(Error::Internal { reason });
             }
         }
@@ -287,21 +242,8 @@ impl SubjectModel {
         let unembedding = self.decoder.unembedding();
         let mut logits = vec![0.0; token_ids.len() * unembedding.columns()];
         let last = self.hook_point(HookKind::LnFinalNormalized, None)?;
-        let mut unembed = |_, values: &[f32]| {
-            matmul(
-                values,
-                unembedding,
-                &[],
-                &mut logits,
-                &mut Default::default(),
-            )
-        };
-        self.forward(
-            &TokenBatch::new(token_ids, &offsets)?,
-            &[last],
-            &mut unembed,
-            &mut Scratch::default(),
-        )?;
+        let mut unembed = |_, values: &[f32]| matmul(values, unembedding, &[], &mut logits, &mut Default::default());
+        self.forward(&TokenBatch::new(token_ids, &offsets)?, &[last], &mut unembed, &mut Scratch::default())?;
         Ok(logits)
     }
 
@@ -315,18 +257,11 @@ impl SubjectModel {
         let offsets = [0, token_ids.len()];
         let batch = TokenBatch::new(token_ids, &offsets)?;
         let before = self.hook_point(HookKind::ResidPre, Some(layer))?;
-        Ok(self.pass(&batch)?.attention_pattern(
-            &before,
-            &self.decoder.blocks[layer],
-            &mut Scratch::default(),
-        ))
+        Ok(self.pass(&batch)?.attention_pattern(&before, &self.decoder.blocks[layer], &mut Scratch::default()))
     }
 
     fn hook_point(&self, kind: HookKind, layer: Option<usize>) -> Result<HookPoint> {
-        let found = self
-            .hook_points
-            .iter()
-            .find(|hook| hook.kind() == kind && hook.layer() == layer);
+        let found = self.hook_points.iter().find(|hook| hook.kind() == kind && hook.layer() == layer);
         found.cloned().ok_or_else(|| Error::HookPointUnknown {
             name: format!("{kind:?} of layer {layer:?}"),
             nearest: self.hook_points.last().map(|hook| hook.name().to_owned()),
@@ -335,33 +270,14 @@ impl SubjectModel {
 
     /// Checks a batch against the model.
     fn pass<'a>(&'a self, batch: &TokenBatch<'a>) -> Result<Pass<'a>> {
-        let ModelConfig {
-            n_context, n_vocab, ..
-        } = self.config;
-        if let Some(long) = batch
-            .sequences()
-            .find(|sequence| sequence.len() > n_context)
-        {
-            return Err(Error::SequenceTooLong {
-                expected: n_context,
-                got: long.len(),
-            });
+        let ModelConfig { n_context, n_vocab, .. } = self.config;
+        if let Some(long) = batch.sequences().find(|sequence| sequence.len() > n_context) {
+            return Err(Error::SequenceTooLong { expected: n_context, got: long.len() });
         }
-        if let Some(token_id) = batch
-            .token_ids()
-            .iter()
-            .find(|token_id| **token_id as usize >= n_vocab)
-        {
-            return Err(Error::TokenOutOfRange {
-                token_id: *token_id,
-                n_vocab,
-            });
+        if let Some(token_id) = batch.token_ids().iter().find(|token_id| **token_id as usize >= n_vocab) {
+            return Err(Error::TokenOutOfRange { token_id: *token_id, n_vocab });
         }
-        Ok(Pass {
-            config: &self.config,
-            decoder: &self.decoder,
-            batch: *batch,
-        })
+        Ok(Pass { config: &self.config, decoder: &self.decoder, batch: *batch })
     }
 }
 
@@ -382,27 +298,15 @@ pub struct Gpt2Shape {
 
 impl Gpt2Shape {
     /// GPT-2 small: 124 million parameters.
-    pub const SMALL: Self = Self {
-        n_vocab: 50_257,
-        n_layers: 12,
-        d_model: 768,
-        n_heads: 12,
-        n_context: 1024,
-    };
+    pub const SMALL: Self = Self { n_vocab: 50_257, n_layers: 12, d_model: 768, n_heads: 12, n_context: 1024 };
 }
 
 fn not_found(path: &Path, reason: &str) -> Error {
-    Error::ModelNotFound {
-        path: path.to_path_buf(),
-        reason: reason.to_owned(),
-    }
+    Error::ModelNotFound { path: path.to_path_buf(), reason: reason.to_owned() }
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(
-        || path.display().to_string(),
-        |stem| stem.to_string_lossy().into_owned(),
-    )
+    path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned())
 }
 
 /// A folder's own name, also where the path ends in `.` or `..`.
@@ -410,20 +314,10 @@ fn stem(path: &Path) -> String {
 /// A snapshot in the hub's cache is named by a commit; its model's name is two folders up, as `models--owner--name`.
 fn folder_name(folder: &Path) -> String {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-    let repository = folder
-        .parent()
-        .filter(|parent| parent.ends_with("snapshots"))
-        .and_then(Path::parent)
-        .and_then(Path::file_name);
+    let repository =
+        folder.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent).and_then(Path::file_name);
     if let Some(repository) = repository.and_then(|name| name.to_str()?.strip_prefix("models--")) {
-        return repository
-            .rsplit("--")
-            .next()
-            .unwrap_or(repository)
-            .to_owned();
+        return repository.rsplit("--").next().unwrap_or(repository).to_owned();
     }
-    folder.file_name().map_or_else(
-        || folder.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

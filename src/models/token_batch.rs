@@ -17,10 +17,7 @@ impl<'a> TokenBatch<'a> {
     pub fn new(token_ids: &'a [u32], offsets: &'a [usize]) -> Result<Self> {
         let rising = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
         if !rising || offsets.first() != Some(&0) || offsets.last() != Some(&token_ids.len()) {
-            let reason = format!(
-                "token batch: expected offsets rising from 0 to {}, got {offsets:?}",
-                token_ids.len()
-            );
+            let reason = format!("token batch: expected offsets rising from 0 to {}, got {offsets:?}", token_ids.len());
             return Err(Error::Internal { reason });
         }
         Ok(Self { token_ids, offsets })

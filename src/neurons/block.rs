@@ -68,7 +68,8 @@ impl BlockState {
     pub(crate) fn bytes_per_unit(config: &CollectorConfig) -> usize {
         let stride = config.max_window_tokens;
         let sets = config.record_sets.iter();
-        let sets: usize = sets.map(|set| Slots::bytes(set.n_top, stride) + Slots::bytes(set.n_random, stride) + 12).sum();
+        let sets: usize =
+            sets.map(|set| Slots::bytes(set.n_top, stride) + Slots::bytes(set.n_random, stride) + 12).sum();
         let quantile_samples = Slots::bytes(QuantileSamples::capacity(config.n_quantile_records), stride) + 64;
         let sketches = (n_buckets(4) + n_buckets(3)) * size_of::<u32>();
         let token_means = (config.tracked_token_ids.len() + 1) * size_of::<f32>();
@@ -90,14 +91,25 @@ impl BlockState {
 impl Block {
     pub(crate) fn new(config: &CollectorConfig, hook: usize, hook_key: u64, units: &[u32]) -> Self {
         let stream = |lane: usize| units.get(lane).map_or(0, |neuron| mix(config.seed, hook_key, u64::from(*neuron)));
-        Self { hook, units: units.to_vec(), state: BlockState::new(config, units.len()), streams: std::array::from_fn(stream) }
+        Self {
+            hook,
+            units: units.to_vec(),
+            state: BlockState::new(config, units.len()),
+            streams: std::array::from_fn(stream),
+        }
     }
 
     /// Takes in a batch: `tile` holds the hook point's activations, shape `[n_tokens, width]`.
     ///
     /// # Errors
     /// [`Error::ActivationNotFinite`]; the block is then of no further use.
-    pub(crate) fn observe(&mut self, hook: &HookUnits, plan: &Plan<'_>, tile: &[f32], scratch: &mut Scratch) -> Result<()> {
+    pub(crate) fn observe(
+        &mut self,
+        hook: &HookUnits,
+        plan: &Plan<'_>,
+        tile: &[f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let state = &mut self.state;
         for planned in &plan.windows {
             gather(&self.units, tile, hook.width(), planned.counted.clone(), &mut scratch.rows);

@@ -44,7 +44,13 @@ pub(crate) struct WindowSums {
 
 impl WindowSums {
     pub(crate) fn zero() -> Self {
-        Self { shift: [0.0; BLOCK], sums: [[0.0; BLOCK]; 4], min: [0.0; BLOCK], max: [0.0; BLOCK], n_positive: [0; BLOCK] }
+        Self {
+            shift: [0.0; BLOCK],
+            sums: [[0.0; BLOCK]; 4],
+            min: [0.0; BLOCK],
+            max: [0.0; BLOCK],
+            n_positive: [0; BLOCK],
+        }
     }
 }
 
@@ -177,8 +183,11 @@ fn merge_in_lanes<const LANES: usize>(moments: &mut BlockMoments, n_a: f64, n_b:
         moments.mean[lane] = mean + d * share_b;
         moments.m2[lane] = a2 + b2 + d2 * ab_n;
         moments.m3[lane] = a3 + b3 + d2 * d * skew + 3.0 * d * (a_n * b2 - b_n * a2);
-        moments.m4[lane] =
-            a4 + b4 + d2 * d2 * quartic + 6.0 * d2 * (a_n * a_n * b2 + b_n * b_n * a2) + 4.0 * d * (a_n * b3 - b_n * a3);
+        moments.m4[lane] = a4
+            + b4
+            + d2 * d2 * quartic
+            + 6.0 * d2 * (a_n * a_n * b2 + b_n * b_n * a2)
+            + 4.0 * d * (a_n * b3 - b_n * a3);
         let (min, max) = (window.min[lane], window.max[lane]);
         moments.min[lane] = if min < moments.min[lane] { min } else { moments.min[lane] };
         moments.max[lane] = if max > moments.max[lane] { max } else { moments.max[lane] };

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::models::hook_points::HookPoint;
 use crate::models::forward::Scratch;
+use crate::models::hook_points::HookPoint;
 use crate::models::subject_model::SubjectModel;
 use crate::models::token_batch::TokenBatch;
 use crate::token_sequences::split::Split;
@@ -129,7 +129,8 @@ impl<'m> ForwardPass<'m> {
                 offsets.push(offsets[offsets.len() - 1] + window.token_ids.len());
             }
             let batch = TokenBatch::new(&token_ids, &offsets)?;
-            let done = model.forward(&batch, hooks, &mut |hook, values| tiles[hook].copy_from_slice(values), &mut scratch);
+            let done =
+                model.forward(&batch, hooks, &mut |hook, values| tiles[hook].copy_from_slice(values), &mut scratch);
             lock().push(scratch);
             done
         })?;

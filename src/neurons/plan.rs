@@ -25,7 +25,12 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(config: &CollectorConfig) -> Self {
-        Self { n_tokens: 0, n_windows: 0, last_sequence: None, token_counts: vec![0; config.tracked_token_ids.len() + 1] }
+        Self {
+            n_tokens: 0,
+            n_windows: 0,
+            last_sequence: None,
+            token_counts: vec![0; config.tracked_token_ids.len() + 1],
+        }
     }
 }
 

@@ -35,7 +35,10 @@ macro_rules! number {
 number!(f32, f64, u64);
 
 /// Writes the numbers as one byte string.
-pub(crate) fn serialize<N: Number, A: AsRef<[N]>, S: Serializer>(numbers: &A, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<N: Number, A: AsRef<[N]>, S: Serializer>(
+    numbers: &A,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let numbers = numbers.as_ref();
     let mut bytes = Vec::with_capacity(numbers.len() * N::SIZE);
     for number in numbers {
@@ -45,7 +48,9 @@ pub(crate) fn serialize<N: Number, A: AsRef<[N]>, S: Serializer>(numbers: &A, se
 }
 
 /// Reads what [`serialize`] wrote; an array of another length is an error.
-pub(crate) fn deserialize<'de, N: Number, A: TryFrom<Vec<N>>, D: Deserializer<'de>>(deserializer: D) -> Result<A, D::Error> {
+pub(crate) fn deserialize<'de, N: Number, A: TryFrom<Vec<N>>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<A, D::Error> {
     let numbers = deserializer.deserialize_bytes(Bytes(PhantomData))?;
     let n_numbers = numbers.len();
     A::try_from(numbers).map_err(|_| D::Error::invalid_length(n_numbers, &"the length of the array"))

@@ -78,10 +78,9 @@ impl NeuronSelection {
     pub fn bounds(&self) -> (u32, u32) {
         match self {
             Self::All => (0, i32::MAX.cast_unsigned()),
-            Self::Ranges(ranges) => (
-                ranges.first().map_or(0, |range| *range.start()),
-                ranges.last().map_or(0, |range| *range.end()),
-            ),
+            Self::Ranges(ranges) => {
+                (ranges.first().map_or(0, |range| *range.start()), ranges.last().map_or(0, |range| *range.end()))
+            }
         }
     }
 }

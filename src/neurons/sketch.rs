@@ -132,7 +132,13 @@ impl<const BITS: u32> Sketch<BITS> {
     ///
     /// Interpolation keeps the shares close to what was asked when a narrow distribution lies in few buckets; the error of
     /// the value is up to twice that of [`Sketch::quantiles`].
-    pub(crate) fn boundaries<const N: usize>(&self, lane: usize, shares: [f64; N], n: u64, (min, max): (f32, f32)) -> [f32; N] {
+    pub(crate) fn boundaries<const N: usize>(
+        &self,
+        lane: usize,
+        shares: [f64; N],
+        n: u64,
+        (min, max): (f32, f32),
+    ) -> [f32; N] {
         let mut buckets = self.column(lane);
         let (mut before, mut count, mut current) = (0.0, 0.0, zero_bucket(BITS));
         shares.map(|share| {

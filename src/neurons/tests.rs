@@ -87,7 +87,8 @@ fn corpus(n_windows: usize) -> Vec<Owned> {
             // Documents have one to five windows; the last of each is shorter.
             let document = i / 5 * 2 + u64::from(i % 5 == 4);
             let length = if i % 5 >= 3 { 1 + (mix(3, i, 0) % 23) as usize } else { MAX_TOKENS };
-            let token_ids: Vec<u32> = (0..length as u64).map(|t| (mix(5, i, t) % 40).min(mix(6, i, t) % 40) as u32).collect();
+            let token_ids: Vec<u32> =
+                (0..length as u64).map(|t| (mix(5, i, t) % 40).min(mix(6, i, t) % 40) as u32).collect();
             let activations = token_ids.iter().zip(0u64..).flat_map(|(token_id, t)| {
                 (0..WIDTH).map(move |neuron| activation(neuron, *token_id, ((i * 64 + t) << 8) + neuron as u64))
             });
@@ -164,8 +165,9 @@ fn results_do_not_depend_on_batches_threads_or_interruptions() {
 fn neurons_draw_their_random_windows_independently() {
     let collector = collect(&corpus(300), 8, 1);
     let units = summaries(&collector);
-    let random =
-        |unit: &UnitSummary| of_sample(unit, Sample::Random, Split::Train).iter().map(|r| r.sequence).collect::<Vec<_>>();
+    let random = |unit: &UnitSummary| {
+        of_sample(unit, Sample::Random, Split::Train).iter().map(|r| r.sequence).collect::<Vec<_>>()
+    };
     assert_ne!(random(&units[10]), random(&units[11]));
     // The same index at another hook point: unit 4 of the selected ones is neuron 129.
     assert_eq!((units[129].neuron, units[WIDTH + 4].neuron), (129, 129));
@@ -188,7 +190,11 @@ fn statistics_agree_with_two_passes() {
         let close = |got: Option<f64>, expected: f64, what: &str| {
             let got = got.unwrap();
             // Far-off neuron 2 has a relative spread of 1e-6, so two passes over f64 themselves keep some nine digits.
-            assert!((got - expected).abs() <= 1e-8 * expected.abs().max(1e-3), "neuron {}: {what} {got} {expected}", unit.neuron);
+            assert!(
+                (got - expected).abs() <= 1e-8 * expected.abs().max(1e-3),
+                "neuron {}: {what} {got} {expected}",
+                unit.neuron
+            );
         };
         close(moments.mean, mean, "mean");
         if unit.neuron == 0 {
@@ -274,7 +280,8 @@ fn quantile_records_lie_in_their_ranges() {
         assert!(boundaries.is_sorted());
         let mut seen = std::collections::HashSet::new();
         for range in 0..5u8 {
-            let records: Vec<_> = unit.records.iter().filter(|record| record.sample == Sample::Quantile(range)).collect();
+            let records: Vec<_> =
+                unit.records.iter().filter(|record| record.sample == Sample::Quantile(range)).collect();
             assert!(records.len() <= 5);
             n_full[usize::from(range)] += usize::from(records.len() == 5);
             for (rank, record) in records.iter().enumerate() {
@@ -323,7 +330,8 @@ fn quantile_records_are_drawn_apart_from_random_ones() {
 fn windows_of_a_silent_neuron_lie_in_the_lowest_range() {
     let collector = collect(&corpus(300), 32, 1);
     let constant = collector.finish(0).next().unwrap();
-    let ranges: Vec<_> = constant.records.iter().filter(|r| matches!(r.sample, Sample::Quantile(_))).map(|r| r.sample).collect();
+    let ranges: Vec<_> =
+        constant.records.iter().filter(|r| matches!(r.sample, Sample::Quantile(_))).map(|r| r.sample).collect();
     assert_eq!(ranges, [Sample::Quantile(0); 5]);
 }
 
@@ -387,7 +395,10 @@ fn tokens_are_chosen_by_what_they_explain_over_the_base() {
 fn without_windows_everything_is_undefined() {
     let collector = Collector::new(config(), hooks()).unwrap();
     let unit = collector.finish(0).next().unwrap();
-    assert_eq!((unit.moments.n_tokens, unit.moments.mean, unit.moments.max, unit.moments.density), (0, None, None, None));
+    assert_eq!(
+        (unit.moments.n_tokens, unit.moments.mean, unit.moments.max, unit.moments.density),
+        (0, None, None, None)
+    );
     assert_eq!((unit.quantiles.len(), unit.records.len()), (0, 0));
     assert_eq!((unit.window_max_boundaries, unit.token_lookup), (None, None));
     assert_eq!(collector.finish(2).count(), 0);
@@ -405,7 +416,10 @@ fn faults_are_named_and_change_nothing() {
     let long = [0u32; MAX_TOKENS + 1];
     let long_tile = vec![0.0; long.len() * WIDTH];
     let too_long = Window { token_ids: &long, ..window };
-    assert!(matches!(collector.observe(&[too_long], &[&long_tile, &long_tile]), Err(Error::WindowLength { got: 25, .. })));
+    assert!(matches!(
+        collector.observe(&[too_long], &[&long_tile, &long_tile]),
+        Err(Error::WindowLength { got: 25, .. })
+    ));
     assert_eq!(collector.n_windows(), 0);
     collector.observe(&[window], &[tile, tile]).unwrap();
     let again = collector.observe(&[window], &[tile, tile]).unwrap_err();
@@ -413,10 +427,16 @@ fn faults_are_named_and_change_nothing() {
     let mut broken = corpus[2].activations.clone();
     broken[3 * WIDTH + 70] = f32::NAN;
     let error = collector.observe(&[corpus[2].window()], &[&corpus[2].activations, &broken]).unwrap_err();
-    assert_eq!(error.to_string(), "neuron 70 of 'blocks.1.mlp.hook_post' on token sequence 6: expected finite activations");
+    assert_eq!(
+        error.to_string(),
+        "neuron 70 of 'blocks.1.mlp.hook_post' on token sequence 6: expected finite activations"
+    );
     assert!(matches!(HookUnits::selected("x", 3, vec![3]), Err(Error::NeuronOutOfRange { neuron: 3, .. })));
     let unordered = CollectorConfig { tracked_token_ids: vec![2, 1], ..config() };
-    assert!(matches!(Collector::new(unordered, hooks()), Err(Error::CollectorSetting { field: "tracked_token_ids", .. })));
+    assert!(matches!(
+        Collector::new(unordered, hooks()),
+        Err(Error::CollectorSetting { field: "tracked_token_ids", .. })
+    ));
 }
 
 #[test]
@@ -426,7 +446,10 @@ fn checkpoints_of_other_settings_or_cut_short_are_refused() {
     let other = CollectorConfig { seed: 10, ..config() };
     assert!(matches!(Collector::restore(other, hooks(), checkpoint.as_slice()), Err(Error::CheckpointMismatch { .. })));
     let fewer = hooks()[..1].to_vec();
-    assert!(matches!(Collector::restore(config(), fewer, checkpoint.as_slice()), Err(Error::CheckpointMismatch { .. })));
+    assert!(matches!(
+        Collector::restore(config(), fewer, checkpoint.as_slice()),
+        Err(Error::CheckpointMismatch { .. })
+    ));
     for length in [0, 5, 12, 30, checkpoint.len() / 2, checkpoint.len() - 8, checkpoint.len() - 1] {
         let restored = Collector::restore(config(), hooks(), &checkpoint[..length]);
         assert!(matches!(restored, Err(Error::CheckpointFormat { .. })), "{length} bytes");

@@ -62,14 +62,21 @@ impl BlockTokenMeans {
     /// correlation of the lookup simulation for a given number of tokens; and as it is also the squared distance from
     /// the base in standard errors, rare tokens are not chosen for their noise. The base is first the mean over
     /// everything, then, for a second choice, the mean over what the first did not choose.
-    pub(crate) fn lookup(&self, lane: usize, token_ids: &[u32], counts: &[u64], n_tokens: usize) -> Option<TokenLookup> {
+    pub(crate) fn lookup(
+        &self,
+        lane: usize,
+        token_ids: &[u32],
+        counts: &[u64],
+        n_tokens: usize,
+    ) -> Option<TokenLookup> {
         let seen: Vec<(usize, f64, f64)> = (0..)
             .zip(counts)
             .filter(|(_, count)| **count > 0)
             .map(|(row, count)| (row, f64::from(self.rows[row][lane]), *count as f64))
             .collect();
         let overall = weighted_mean(seen.iter().copied())?;
-        let mut tokens: Vec<(usize, f64, f64)> = seen.iter().copied().filter(|(row, ..)| *row < token_ids.len()).collect();
+        let mut tokens: Vec<(usize, f64, f64)> =
+            seen.iter().copied().filter(|(row, ..)| *row < token_ids.len()).collect();
         let first = choose(&mut tokens, overall, n_tokens);
         let base = weighted_mean(rest(&seen, &tokens[..first])).unwrap_or(overall);
         let chosen = choose(&mut tokens, base, n_tokens);

@@ -67,17 +67,16 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
 /// The stages from `--from` to `--to`; the optional one only when it was asked for.
 fn stages<'a>(queries: &'a [Query], settings: &Settings) -> Result<Vec<&'a Query>> {
     let position = |argument: &str, name: &str| {
-        queries
-            .iter()
-            .position(|query| query.name == name || query.writes.as_deref() == Some(name))
-            .ok_or_else(|| Error::Argument {
+        queries.iter().position(|query| query.name == name || query.writes.as_deref() == Some(name)).ok_or_else(|| {
+            Error::Argument {
                 argument: argument.to_owned(),
                 expected: format!(
                     "a stage ({})",
                     queries.iter().filter_map(|q| q.writes.as_deref()).collect::<Vec<_>>().join(", ")
                 ),
                 got: name.to_owned(),
-            })
+            }
+        })
     };
     let from = settings.from.as_deref().map_or(Ok(0), |name| position("--from", name))?;
     let to = settings.to.as_deref().map_or(Ok(queries.len() - 1), |name| position("--to", name))?;

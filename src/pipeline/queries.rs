@@ -182,9 +182,11 @@ impl Query {
                 "per" => query.per = one(),
                 "unit" => query.unit = one(),
                 "resume" => query.resume = one(),
-                "params" => query.params = list(value).map(parameter).collect::<Option<_>>().ok_or_else(|| {
-                    fault(format!("expected params such as '$layer = 3, $word = 'plural'', got '{value}'"))
-                })?,
+                "params" => {
+                    query.params = list(value).map(parameter).collect::<Option<_>>().ok_or_else(|| {
+                        fault(format!("expected params such as '$layer = 3, $word = 'plural'', got '{value}'"))
+                    })?
+                }
                 other => return Err(fault(format!("unknown header field '{other}'"))),
             }
         }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::{col, lit};
-use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use super::queries::{Parameter, Query};
 use super::settings::Plan;
@@ -40,6 +38,8 @@ pub struct Run {
     stage: String,
     parameters: String,
     started_at: i64,
+    // A unit's numbers are about all documents: with more of them they would be others.
+    reads_whole_corpus: bool,
 }
 
 impl Run {
@@ -56,7 +56,7 @@ impl Run {
         let parameters = serde_json::Value::Object(parameters).to_string();
         let started_at = now();
         let id = hash::text(&format!("{} {parameters} {started_at} {}", stage.name, std::process::id()));
-        Self { id, stage: stage.name.clone(), parameters, started_at }
+        Self { id, stage: stage.name.clone(), parameters, started_at, reads_whole_corpus: stage.per.is_some() }
     }
 
     /// Writes the row, without an end: from now on rows of other tables may name the run.
@@ -65,7 +65,8 @@ impl Run {
     /// When the store refuses.
     pub async fn record(&self, session: &Session, plan: &Plan) -> Result<()> {
         let definition = runs()?;
-        let corpus_hash = corpus_hash(session, &plan.settings.corpus_id()).await?;
+        // The documents' own stage cannot know what it is about to read.
+        let corpus_hash = if self.stage == "00_documents" { None } else { plan.corpus_hash(session).await? };
         let of_model = |value: &str| (self.stage != "00_documents").then(|| value.to_owned());
         let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
         let time = |micros: Option<i64>| {
@@ -125,7 +126,7 @@ impl Run {
     pub async fn check_settings(&self, session: &Session, plan: &Plan) -> Result<()> {
         let text = |value: &str| Parameter::Text(value.to_owned()).to_sql();
         let sql = format!(
-            "SELECT parameters, weights_hash FROM runs WHERE stage = {} AND corpus = {} AND (model IS NULL OR model = {}) \
+            "SELECT parameters, weights_hash, corpus_hash FROM runs WHERE stage = {} AND corpus = {} AND (model IS NULL OR model = {}) \
              ORDER BY started_at DESC LIMIT 1",
             text(&self.stage),
             text(&plan.settings.corpus_id()),
@@ -146,6 +147,13 @@ impl Run {
         let weights = cell(1)?;
         if !weights.is_empty() && weights != plan.model.weights_hash() {
             return Err(changed("weights of the model", weights, plan.model.weights_hash().to_owned()));
+        }
+        let corpus = cell(2)?;
+        if self.reads_whole_corpus && !corpus.is_empty() {
+            let now = plan.corpus_hash(session).await?.unwrap_or_default();
+            if corpus != now {
+                return Err(changed("documents of sha256", corpus, now));
+            }
         }
         let stored = cell(0)?;
         for setting in IDENTITY {
@@ -199,26 +207,4 @@ fn json_value(parameter: &Parameter) -> serde_json::Value {
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
-}
-
-/// SHA-256 over the texts of a corpus in order, each with its length before it; `None` for a corpus not written yet.
-async fn corpus_hash(session: &Session, corpus: &str) -> Result<Option<String>> {
-    let sql = format!(
-        "SELECT text FROM documents WHERE corpus = {} ORDER BY document",
-        Parameter::Text(corpus.to_owned()).to_sql()
-    );
-    let mut stream = session.sql(&sql).await?.execute_stream().await?;
-    let mut digest = Sha256::new();
-    let mut empty = true;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let texts = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
-        for text in texts.as_string::<i32>().iter().flatten() {
-            empty = false;
-            digest.update((text.len() as u64).to_le_bytes());
-            digest.update(text.as_bytes());
-        }
-        debug_assert_eq!(texts.null_count(), 0, "the column is NOT NULL");
-    }
-    Ok((!empty).then(|| hash::hex(&digest.finalize())))
 }

@@ -3,7 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use futures::StreamExt;
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::queries::Parameter;
@@ -11,6 +17,7 @@ use crate::documents::DEFAULT_DOCUMENT_CHARS;
 use crate::error::{Error, Result};
 use crate::explanations::token_lookup::TOKEN_LOOKUP;
 use crate::functions::{CollectionOptions, FirstToken};
+use crate::hash;
 use crate::models::hook_points::HookPoint;
 use crate::models::subject_model::SubjectModel;
 use crate::neurons::selection::NeuronSelection;
@@ -109,6 +116,7 @@ pub struct Plan {
     /// Hook points, in order of computation.
     pub hook_points: Vec<HookPoint>,
     parameters: Vec<(String, Parameter)>,
+    corpus_hash: OnceCell<Option<String>>,
 }
 
 impl Plan {
@@ -130,7 +138,17 @@ impl Plan {
             });
         }
         let parameters = parameters(settings, &model, &hook_points);
-        Ok(Self { settings: settings.clone(), model, hook_points, parameters })
+        Ok(Self { settings: settings.clone(), model, hook_points, parameters, corpus_hash: OnceCell::new() })
+    }
+
+    /// SHA-256 over the texts of the corpus in order, hex; `None` for a corpus without documents. Asked for only once the
+    /// stage of the documents is over, so it is worked out once.
+    ///
+    /// # Errors
+    /// When the documents cannot be read.
+    pub async fn corpus_hash(&self, session: &Session) -> Result<Option<String>> {
+        let hash = self.corpus_hash.get_or_try_init(|| corpus_hash(session, self.settings.corpus_id())).await?;
+        Ok(hash.clone())
     }
 
     /// The value of every parameter that is the same for the whole run.
@@ -198,4 +216,23 @@ fn parameters(settings: &Settings, model: &SubjectModel, hook_points: &[HookPoin
         ("firings_above", Parameter::Number(settings.firings_above.unwrap_or(1.0).to_string())),
     ];
     list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Each text goes into the hash with its length before it, so that no other cut gives the same bytes.
+async fn corpus_hash(session: &Session, corpus: String) -> Result<Option<String>> {
+    let sql =
+        format!("SELECT text FROM documents WHERE corpus = {} ORDER BY document", Parameter::Text(corpus).to_sql());
+    let mut stream = session.sql(&sql).await?.execute_stream().await?;
+    let mut digest = Sha256::new();
+    let mut empty = true;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let texts = cast(batch.column(0), &DataType::Utf8)?;
+        for text in texts.as_string::<i32>().iter().flatten() {
+            empty = false;
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text.as_bytes());
+        }
+    }
+    Ok((!empty).then(|| hash::hex(&digest.finalize())))
 }

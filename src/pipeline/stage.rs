@@ -21,6 +21,8 @@ use crate::tables::writer::TableWriter;
 const COMMIT_BYTES: usize = 32 << 20;
 /// Time after which the units held are committed: what a kill can cost.
 const COMMIT_AFTER: Duration = Duration::from_secs(10);
+/// Documents of a chunk.
+const CHUNK: i64 = 4_096;
 /// How often a pass of the model is asked how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -39,16 +41,27 @@ pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn O
     if name == "activations" && run.finished_before(session).await? {
         return Ok(0);
     }
-    let mut stage = Stage { session, query, plan, definition, run, observer, recorded: false, n_units: 0, last_unit_seen: None, total: 0 };
+    let mut stage = Stage {
+        session,
+        query,
+        plan,
+        definition,
+        run,
+        observer,
+        recorded: false,
+        n_units: 0,
+        last_unit_seen: None,
+        total: 0,
+    };
     let mut n_rows = 0;
-    if query.per.is_none() {
-        n_rows = stage.once(None).await?;
+    if let Some(column) = query.resume.as_deref() {
+        n_rows = stage.rest(column).await?;
     } else {
         for hook in &plan.hook_points {
             stage.total += plan.settings.neurons.units(hook)?.units().len() as u64;
         }
         for hook in &plan.hook_points {
-            n_rows += stage.once(Some(hook)).await?;
+            n_rows += stage.once(Some(hook), &[]).await?;
         }
     }
     if stage.recorded {
@@ -71,8 +84,31 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    async fn once(&mut self, hook: Option<&HookPoint>) -> Result<usize> {
-        let sql = self.bind(hook).await?;
+    /// What comes after the largest stored value of the resume column: at once, or, where the query takes `$until`, some
+    /// thousand documents at a time, so that what is sorted for the commit order stays small.
+    async fn rest(&mut self, column: &str) -> Result<usize> {
+        let mut after = self.largest(self.definition, column).await?;
+        if !self.wants("until") {
+            return self.once(None, &[("after", after)]).await;
+        }
+        let source = self.query.reads.first().and_then(|name| table(name));
+        let source = source.ok_or_else(|| Error::internal("a stage with $until reads a table"))?;
+        let last = self.largest(source, column).await?;
+        let mut n_rows = 0;
+        while after < last {
+            let until = after + CHUNK;
+            n_rows += self.once(None, &[("after", after), ("until", until)]).await?;
+            after = until;
+        }
+        Ok(n_rows)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.query.params.iter().any(|(param, _)| param == name)
+    }
+
+    async fn once(&mut self, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<usize> {
+        let sql = self.bind(hook, bounds)?;
         if let Some(hook) = hook
             && sql.contains("collect_activations(")
             && self.is_complete(hook).await?
@@ -134,28 +170,25 @@ impl Stage<'_> {
         TableWriter::open(self.session.lake(), self.definition, &self.run.id).await
     }
 
-    async fn bind(&self, hook: Option<&HookPoint>) -> Result<String> {
-        let wants = |name: &str| self.query.params.iter().any(|(param, _)| param == name);
+    fn bind(&self, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<String> {
         let mut values = vec![("run".to_owned(), Parameter::Text(self.run.id.clone()))];
         if let Some(hook) = hook {
             values.push(("hook_point".to_owned(), Parameter::Text(hook.name().to_owned())));
         }
-        if let Some(column) = &self.query.resume {
-            values.push(("after".to_owned(), Parameter::Integer(self.largest(column).await?)));
-        }
+        values.extend(bounds.iter().map(|(name, value)| ((*name).to_owned(), Parameter::Integer(*value))));
         values.extend(self.plan.parameters().iter().cloned());
-        values.retain(|(name, _)| wants(name));
+        values.retain(|(name, _)| self.wants(name));
         self.query.bind(&values)
     }
 
     /// The largest stored value of the resume column, -1 when there is none.
-    async fn largest(&self, column: &str) -> Result<i64> {
+    async fn largest(&self, table: &TableDefinition, column: &str) -> Result<i64> {
         let mut conditions = vec![condition("corpus", &self.plan.settings.corpus_id())];
-        if self.definition.schema.field_with_name("model").is_ok() {
+        if table.schema.field_with_name("model").is_ok() {
             conditions.push(condition("model", self.plan.model.id()));
         }
         let expression = format!("CAST(COALESCE(max({column}), -1) AS BIGINT)");
-        self.number(&expression, &conditions).await
+        self.number(table, &expression, &conditions).await
     }
 
     /// Whether every selected unit of the hook point is in the table.
@@ -168,16 +201,15 @@ impl Stage<'_> {
         let mut wanted = self.plan.settings.neurons.units(hook)?.units().len() as i64;
         let (first, last) = self.plan.settings.neurons.bounds();
         let among = format!("count(DISTINCT neuron) FILTER (WHERE neuron BETWEEN {first} AND {last})");
-        wanted -= self.number(&among, &conditions).await?;
+        wanted -= self.number(self.definition, &among, &conditions).await?;
         if wanted <= 0 {
             self.n_units += self.plan.settings.neurons.units(hook)?.units().len() as u64;
         }
         Ok(wanted <= 0)
     }
 
-    async fn number(&self, expression: &str, conditions: &[String]) -> Result<i64> {
-        let sql =
-            format!("SELECT {expression} FROM {} WHERE {}", self.definition.name, conditions.join(" AND "));
+    async fn number(&self, table: &TableDefinition, expression: &str, conditions: &[String]) -> Result<i64> {
+        let sql = format!("SELECT {expression} FROM {} WHERE {}", table.name, conditions.join(" AND "));
         let batches = self.session.sql(&sql).await?.collect().await?;
         let value = batches.first().and_then(|b| b.column(0).as_primitive::<Int64Type>().iter().next().flatten());
         value.ok_or_else(|| Error::internal(format!("no number from: {sql}")))

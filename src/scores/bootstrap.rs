@@ -66,13 +66,14 @@ fn interval(mut values: Vec<f64>, n_draws: usize) -> Option<Interval> {
     if values.is_empty() || 2 * values.len() < n_draws {
         return None;
     }
-    values.sort_by(f64::total_cmp);
-    Some(Interval { low: percentile(&values, 0.025), high: percentile(&values, 0.975) })
+    Some(Interval { low: percentile(&mut values, 0.025), high: percentile(&mut values, 0.975) })
 }
 
-/// The value at a share of the way through sorted values, between neighbours in proportion.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+/// The value at a share of the way through the values in order, between neighbours in proportion.
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    let place = share * (values.len() - 1) as f64;
+    // Two places are wanted, not an order of all.
+    let (_, &mut below, rest) = values.select_nth_unstable_by(place.floor() as usize, f64::total_cmp);
+    let above = rest.iter().copied().min_by(f64::total_cmp).unwrap_or(below);
     below + (above - below) * place.fract()
 }

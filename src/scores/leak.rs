@@ -4,9 +4,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::lit;
-use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 
 use crate::error::Error;
 
@@ -101,7 +101,8 @@ fn check(plan: &LogicalPlan, above: &[Expr], function: &str) -> Result<()> {
 
 fn excludes_train(scan: &TableScan, condition: &Expr) -> Result<bool> {
     let is_split = |column: &Column| {
-        column.name == "split" && column.relation.as_ref().is_none_or(|relation| relation.table() == scan.table_name.table())
+        column.name == "split"
+            && column.relation.as_ref().is_none_or(|relation| relation.table() == scan.table_name.table())
     };
     let columns = condition.column_refs();
     if columns.is_empty() || !columns.iter().all(|column| is_split(column)) {
@@ -121,3 +122,6 @@ fn excludes_train(scan: &TableScan, condition: &Expr) -> Result<bool> {
     let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(schema).build());
     Ok(matches!(simplifier.simplify(with_train)?, Expr::Literal(ScalarValue::Boolean(Some(false) | None), _)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,10 +31,24 @@ pub struct Summary {
 
 /// One metric over the windows, with an interval from 1,000 draws.
 pub fn summarize(metric: Metric, windows: &[WindowSums], seed: u64) -> Summary {
+    let [summary] = summaries([metric], windows, Some(Bootstrap { seed, ..Bootstrap::default() }));
+    summary
+}
+
+/// Several metrics over the same windows; their intervals, where wanted, come from the same draws, which cost the most.
+pub fn summaries<const N: usize>(
+    metrics: [Metric; N],
+    windows: &[WindowSums],
+    bootstrap: Option<Bootstrap>,
+) -> [Summary; N] {
     let windows: Vec<WindowSums> = windows.iter().copied().filter(|window| window.n() > 0).collect();
     let sums = WindowSums::merged(&windows);
-    let value = metric.value(&sums);
-    // A number that does not exist has no interval, even where some draws have one.
-    let interval = value.ok().and_then(|_| Bootstrap { seed, ..Bootstrap::default() }.interval(metric, &windows));
-    Summary { value, interval, n_windows: windows.len(), n_tokens: sums.n() }
+    let intervals = bootstrap.map_or_else(Vec::new, |bootstrap| bootstrap.intervals(&metrics, &windows));
+    let mut intervals = intervals.into_iter();
+    metrics.map(|metric| {
+        let value = metric.value(&sums);
+        // A number that does not exist has no interval, even where some draws have one.
+        let interval = intervals.next().flatten().filter(|_| value.is_ok());
+        Summary { value, interval, n_windows: windows.len(), n_tokens: sums.n() }
+    })
 }

@@ -84,7 +84,8 @@ fn noisy_windows(n: u64, key: u64) -> Vec<WindowSums> {
     (0..n)
         .map(|window| {
             let actual: Vec<f32> = (0..16).map(|token| uniform(window, token)).collect();
-            let expected: Vec<f32> = (0..16).map(|token| actual[token as usize] + uniform(window + 1000, token)).collect();
+            let expected: Vec<f32> =
+                (0..16).map(|token| actual[token as usize] + uniform(window + 1000, token)).collect();
             sums(&actual, &expected)
         })
         .collect()

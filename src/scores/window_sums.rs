@@ -47,7 +47,9 @@ impl WindowSums {
         if actual.len() != expected.len() {
             return Err(Error::LengthMismatch { actual: actual.len(), expected: expected.len() });
         }
-        let (Some(first_actual), Some(first_expected)) = (actual.first(), expected.first()) else { return Ok(Self::default()) };
+        let (Some(first_actual), Some(first_expected)) = (actual.first(), expected.first()) else {
+            return Ok(Self::default());
+        };
         let (first_actual, first_expected) = (f64::from(*first_actual), f64::from(*first_expected));
         let pairs = || actual.iter().zip(expected).map(|(r, p)| (f64::from(*r), f64::from(*p)));
         let n = actual.len() as f64;

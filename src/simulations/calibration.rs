@@ -26,7 +26,8 @@ impl LinearCalibration {
         let n = actual.len() as f64;
         let mean_actual = actual.iter().map(|r| f64::from(*r)).sum::<f64>() / n;
         // About the first value, so that a constant simulation has a spread of exactly 0.
-        let mean_expected = f64::from(*first) + expected.iter().map(|p| f64::from(*p) - f64::from(*first)).sum::<f64>() / n;
+        let mean_expected =
+            f64::from(*first) + expected.iter().map(|p| f64::from(*p) - f64::from(*first)).sum::<f64>() / n;
         let (mut spread, mut together) = (0.0, 0.0);
         for (r, p) in actual.iter().zip(expected) {
             let d = f64::from(*p) - mean_expected;

@@ -6,9 +6,11 @@ use crate::neurons::token_means::TokenLookup;
 ///
 /// A token of the table has its mean activation, every other the base. Source: Bills et al. 2023, "token lookup table".
 pub fn simulate(lookup: &TokenLookup, token_ids: &[u32]) -> Vec<f32> {
-    let mut means: Vec<(u32, f32)> = lookup.tokens.iter().map(|token| (token.token_id, token.mean_activation)).collect();
+    let mut means: Vec<(u32, f32)> =
+        lookup.tokens.iter().map(|token| (token.token_id, token.mean_activation)).collect();
     means.sort_unstable_by_key(|(token_id, _)| *token_id);
-    let mean =
-        |token_id: &u32| means.binary_search_by_key(token_id, |(token_id, _)| *token_id).map_or(lookup.base, |i| means[i].1);
+    let mean = |token_id: &u32| {
+        means.binary_search_by_key(token_id, |(token_id, _)| *token_id).map_or(lookup.base, |i| means[i].1)
+    };
     token_ids.iter().map(mean).collect()
 }

@@ -33,7 +33,11 @@ pub fn check_batch(definition: &TableDefinition, batch: &RecordBatch) -> Result<
         let array = convert(field, array).map_err(|got| fault(field.name(), field.data_type().to_string(), got))?;
         if !field.is_nullable() && array.null_count() > 0 {
             let row = (0..array.len()).find(|&row| array.is_null(row)).unwrap_or_default();
-            return Err(fault(field.name(), "a value (NOT NULL)".to_owned(), format!("NULL in row {row} of the batch")));
+            return Err(fault(
+                field.name(),
+                "a value (NOT NULL)".to_owned(),
+                format!("NULL in row {row} of the batch"),
+            ));
         }
         if let Some(row) = first_nan(&array) {
             return Err(fault(field.name(), "a number or NULL".to_owned(), format!("NaN in value {row} of the batch")));

@@ -73,11 +73,7 @@ impl TableDefinition {
         if create.name.to_string() != name || create.locations != [name] {
             return Err(fault(format!("expected table and LOCATION '{name}', got '{}'", create.name)));
         }
-        let fields = create
-            .columns
-            .iter()
-            .map(|column| field(column).map_err(&fault))
-            .collect::<Result<Vec<_>>>()?;
+        let fields = create.columns.iter().map(|column| field(column).map_err(&fault)).collect::<Result<Vec<_>>>()?;
         let order_columns = create.order_exprs.iter().flatten().map(|sort| sort.expr.to_string()).collect();
         Ok(Self {
             name: name.to_owned(),
@@ -142,9 +138,7 @@ fn arrow_type(sql: &SqlType) -> Option<DataType> {
         SqlType::Double(ExactNumberInfo::None) => DataType::Float64,
         SqlType::Varchar(None) => DataType::Utf8,
         SqlType::Boolean => DataType::Boolean,
-        SqlType::Timestamp(None, TimezoneInfo::None) => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-        }
+        SqlType::Timestamp(None, TimezoneInfo::None) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         SqlType::Array(ArrayElemTypeDef::SquareBracket(inner, None)) => {
             DataType::List(Arc::new(Field::new("element", arrow_type(inner)?, true)))
         }

@@ -28,10 +28,7 @@ pub fn open_store(url: &Url) -> Result<(Arc<dyn ObjectStore>, Path)> {
     }
     match object_store::parse_url_opts(url, options) {
         Ok((store, path)) => Ok((Arc::from(store), path)),
-        Err(source) => Err(Error::Store {
-            url: shown(url),
-            source: Box::new(source),
-        }),
+        Err(source) => Err(Error::Store { url: shown(url), source: Box::new(source) }),
     }
 }
 

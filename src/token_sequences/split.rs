@@ -49,7 +49,10 @@ impl FromStr for Split {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Split::ALL.into_iter().find(|split| split.as_str() == name).ok_or_else(|| Error::SplitUnknown { got: name.to_owned() })
+        Split::ALL
+            .into_iter()
+            .find(|split| split.as_str() == name)
+            .ok_or_else(|| Error::SplitUnknown { got: name.to_owned() })
     }
 }
 
@@ -66,7 +69,11 @@ impl SplitFractions {
     pub fn new(fractions: [f64; 4]) -> Result<Self> {
         let within = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
         let sum: f64 = fractions.iter().sum();
-        if within && (sum - 1.0).abs() < 1e-9 { Ok(Self(fractions)) } else { Err(Error::SplitFractions { got: fractions }) }
+        if within && (sum - 1.0).abs() < 1e-9 {
+            Ok(Self(fractions))
+        } else {
+            Err(Error::SplitFractions { got: fractions })
+        }
     }
 }
 
@@ -135,7 +142,11 @@ impl SplitStrategy {
                     }
                 }
                 // The shares may add up to a hair less than 1, and a share of 0 must stay empty.
-                Split::ALL.into_iter().zip(fractions.0).rfind(|(_, share)| *share > 0.0).map_or(Split::Train, |(split, _)| split)
+                Split::ALL
+                    .into_iter()
+                    .zip(fractions.0)
+                    .rfind(|(_, share)| *share > 0.0)
+                    .map_or(Split::Train, |(split, _)| split)
             }
             SplitStrategy::Paper => {
                 if uniform(mix(0, document_key, 0)) < 0.5 {

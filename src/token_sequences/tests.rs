@@ -45,20 +45,27 @@ fn strategies_are_found_by_name() {
     let document = SplitStrategy::Document { fractions: SplitFractions::default(), seed: 4 };
     assert_eq!(SplitStrategy::parse("document", 4).unwrap(), document);
     assert_eq!(SplitStrategy::parse("paper", 4).unwrap(), SplitStrategy::Paper);
-    assert_eq!(SplitStrategy::parse("x", 4).unwrap_err().to_string(), "expected a split strategy (document, paper), got 'x'");
+    assert_eq!(
+        SplitStrategy::parse("x", 4).unwrap_err().to_string(),
+        "expected a split strategy (document, paper), got 'x'"
+    );
 }
 
 #[test]
 fn paper_halves_the_documents() {
-    let n_train = (0..10_000).filter(|document| SplitStrategy::Paper.split_of_document(*document) == Split::Train).count();
+    let n_train =
+        (0..10_000).filter(|document| SplitStrategy::Paper.split_of_document(*document) == Split::Train).count();
     assert!((4_750..5_250).contains(&n_train), "{n_train}");
-    assert!((0..100).all(|document| matches!(SplitStrategy::Paper.split_of_document(document), Split::Train | Split::Pool)));
+    assert!(
+        (0..100).all(|document| matches!(SplitStrategy::Paper.split_of_document(document), Split::Train | Split::Pool))
+    );
 }
 
 #[test]
 fn interleaving_is_the_papers() {
-    let ranks =
-        |of: fn(usize, usize) -> Option<Split>, wanted| (0..40).filter(|rank| of(*rank, 5) == Some(wanted)).collect::<Vec<_>>();
+    let ranks = |of: fn(usize, usize) -> Option<Split>, wanted| {
+        (0..40).filter(|rank| of(*rank, 5) == Some(wanted)).collect::<Vec<_>>()
+    };
     assert_eq!(ranks(interleave_top, Split::Train), [0, 4, 8, 12, 16]);
     assert_eq!(ranks(interleave_top, Split::Valid), [2, 6, 10, 14, 18]);
     assert_eq!(ranks(interleave_random, Split::Valid), [1, 4, 7, 10, 13]);

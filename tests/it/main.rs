@@ -1,1 +1,22 @@
+//! Tests of the program as a whole: the binary, run as a user runs it, in folders of its own.
 
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod corpora;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod hub;
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod readers;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod split;
+#[cfg(test)]
+mod support;

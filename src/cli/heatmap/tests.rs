@@ -49,29 +49,14 @@ fn odd_input_is_shown_without_shades() {
     check(&[], &[], "no activations\n");
     check(&["a"], &[], "a\nno activations\n");
     check(&["a"], &[f32::NAN, 3.0], "a\nno activations\n");
-    check(
-        &["a", "b"],
-        &[-1.0, -0.5],
-        "ab\nno activation above 0; strongest -0.500 at token 1 'b'\n",
-    );
+    check(&["a", "b"], &[-1.0, -0.5], "ab\nno activation above 0; strongest -0.500 at token 1 'b'\n");
 }
 
 #[test]
 fn tokens_cannot_send_escape_sequences() {
-    let hostile = [
-        "\u{1b}[2J",
-        "\u{9b}31m",
-        "\u{1b}]0;x\u{7}",
-        "\r",
-        "\u{202e}abc",
-        "\u{0}",
-    ];
+    let hostile = ["\u{1b}[2J", "\u{9b}31m", "\u{1b}]0;x\u{7}", "\r", "\u{202e}abc", "\u{0}"];
     let shown = heatmap(&hostile, &[0.0; 6], None, Palette::TrueColor, 80);
-    assert_eq!(
-        shown.chars().filter(|c| c.is_control() && *c != '\n').count(),
-        0,
-        "{shown:?}"
-    );
+    assert_eq!(shown.chars().filter(|c| c.is_control() && *c != '\n').count(), 0, "{shown:?}");
     // A text cannot fake a mark either.
     let shown = heatmap(&["[king 9.9]", "x"], &[0.0, 1.0], None, Palette::Plain, 80);
     assert!(shown.starts_with("\\[king 9.9\\][x 1.0]\n"), "{shown:?}");
@@ -99,22 +84,14 @@ fn every_shade_is_readable_and_darker_than_the_one_before() {
 #[test]
 fn the_environment_chooses_the_palette() {
     let check = |variables: &[(&str, &str)], expected| {
-        let find = |name: &str| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         assert_eq!(Palette::of_terminal(find), expected, "{variables:?}");
     };
     check(&[], Palette::Plain);
     check(&[("TERM", "dumb"), ("COLORTERM", "truecolor")], Palette::Plain);
     check(&[("TERM", "xterm-256color")], Palette::Color256);
     check(&[("TERM", "xterm"), ("COLORTERM", "truecolor")], Palette::TrueColor);
-    check(
-        &[("TERM", "xterm"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")],
-        Palette::Plain,
-    );
+    check(&[("TERM", "xterm"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], Palette::Plain);
     check(&[("TERM", "xterm"), ("NO_COLOR", "")], Palette::Color256);
 }
 

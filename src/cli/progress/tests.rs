@@ -42,10 +42,7 @@ fn a_finished_stage_leaves_one_line_and_a_dropped_one_none() {
     for verbosity in [Verbosity::Lines, Verbosity::Bars] {
         let lines = run(verbosity);
         assert_eq!(lines.lines().count(), 1, "{lines}");
-        assert!(
-            lines.starts_with("[1/2] activation_records: 12,345 windows in 0.0 s"),
-            "{lines}"
-        );
+        assert!(lines.starts_with("[1/2] activation_records: 12,345 windows in 0.0 s"), "{lines}");
     }
     assert_eq!(run(Verbosity::Quiet), "");
 }
@@ -53,10 +50,7 @@ fn a_finished_stage_leaves_one_line_and_a_dropped_one_none() {
 #[test]
 fn lines_give_count_time_and_rate() {
     let check = |n_units, milliseconds, expected: &str| {
-        assert_eq!(
-            summary("[1/1] x", n_units, "rows", Duration::from_millis(milliseconds)),
-            expected
-        );
+        assert_eq!(summary("[1/1] x", n_units, "rows", Duration::from_millis(milliseconds)), expected);
     };
     check(0, 10, "[1/1] x: 0 rows in 0.0 s");
     check(5000, 2000, "[1/1] x: 5,000 rows in 2.0 s (2,500/s)");
@@ -66,10 +60,9 @@ fn lines_give_count_time_and_rate() {
 
 #[test]
 fn templates_are_valid() {
-    for template in [
-        "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
-        "{msg} {human_pos} {per_sec} {elapsed}",
-    ] {
+    for template in
+        ["{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}", "{msg} {human_pos} {per_sec} {elapsed}"]
+    {
         assert!(ProgressStyle::with_template(template).is_ok());
     }
 }

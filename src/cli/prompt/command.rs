@@ -50,13 +50,8 @@ impl Command {
             ("\\i", "") => return Err("expected \\i FILE, got no file".to_owned()),
             ("\\i", path) => Self::Include(PathBuf::from(path)),
             ("\\format", format) => {
-                let known = || {
-                    Format::value_variants()
-                        .iter()
-                        .map(|format| format.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                };
+                let known =
+                    || Format::value_variants().iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ");
                 let parsed = Format::from_str(format, true);
                 Self::Format(parsed.map_err(|_| format!("expected \\format with one of {}, got '{format}'", known()))?)
             }

@@ -65,10 +65,7 @@ pub(super) struct PromptHelper {
 
 impl PromptHelper {
     pub(super) fn new(names: Arc<Mutex<Names>>) -> Self {
-        Self {
-            names,
-            files: FilenameCompleter::new(),
-        }
+        Self { names, files: FilenameCompleter::new() }
     }
 }
 
@@ -81,16 +78,7 @@ impl Completer for PromptHelper {
         }
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let (start, found) = candidates(line, pos, &names);
-        Ok((
-            start,
-            found
-                .into_iter()
-                .map(|name| Pair {
-                    display: name.clone(),
-                    replacement: name,
-                })
-                .collect(),
-        ))
+        Ok((start, found.into_iter().map(|name| Pair { display: name.clone(), replacement: name }).collect()))
     }
 }
 
@@ -109,34 +97,19 @@ pub(super) fn candidates(line: &str, pos: usize, names: &Names) -> (usize, Vec<S
     let before = line.get(..pos).unwrap_or(line);
     let start = before
         .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '\\' | '?')))
-        .map_or(0, |at| {
-            at + before
-                .get(at..)
-                .and_then(|rest| rest.chars().next())
-                .map_or(1, char::len_utf8)
-        });
+        .map_or(0, |at| at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
     let word = before.get(start..).unwrap_or_default().to_lowercase();
     let earlier = before.get(..start).unwrap_or_default().trim();
     let mut found: Vec<String> = match earlier {
         "" if word.starts_with('\\') => COMMANDS.iter().map(|name| (*name).to_owned()).collect(),
         "\\d" => names.tables.clone(),
-        "\\format" => Format::value_variants()
-            .iter()
-            .map(|format| format.as_str().to_owned())
-            .collect(),
+        "\\format" => Format::value_variants().iter().map(|format| format.as_str().to_owned()).collect(),
         // Every keyword and name would be no help.
         _ if word.is_empty() => Vec::new(),
         _ => {
             let functions = names.functions.iter().map(|name| format!("{name}("));
             let keywords = KEYWORDS.iter().map(|name| (*name).to_owned());
-            names
-                .tables
-                .iter()
-                .chain(&names.columns)
-                .cloned()
-                .chain(functions)
-                .chain(keywords)
-                .collect()
+            names.tables.iter().chain(&names.columns).cloned().chain(functions).chain(keywords).collect()
         }
     };
     found.retain(|name| name.to_lowercase().starts_with(&word));

@@ -11,10 +11,7 @@ use super::{Executor, Names, View, history_path, run_script};
 use crate::cli::table::{Format, Layout};
 use crate::error::{Error, Result};
 
-const VIEW: View = View {
-    format: Format::Table,
-    layout: Layout::Rows,
-};
+const VIEW: View = View { format: Format::Table, layout: Layout::Rows };
 
 /// Remembers what it should have run; fails at `fail`.
 #[derive(Default)]
@@ -25,9 +22,7 @@ struct Recorder {
 impl Executor for Recorder {
     async fn execute(&mut self, sql: &str, view: View) -> Result<()> {
         if sql == "fail" {
-            return Err(Error::Internal {
-                reason: "as asked".to_owned(),
-            });
+            return Err(Error::Internal { reason: "as asked".to_owned() });
         }
         self.ran.push((sql.to_owned(), view));
         Ok(())
@@ -58,19 +53,13 @@ fn statements_end_at_semicolons_outside_quotes_and_comments() {
     check(";;", &[]);
     check("SELECT 1; SELECT 2", &["SELECT 1", "SELECT 2"]);
     check("SELECT\n  1\n;", &["SELECT\n  1"]);
-    check(
-        "SELECT 'a;b', \"c;d\", `e;f`; x",
-        &["SELECT 'a;b', \"c;d\", `e;f`", "x"],
-    );
+    check("SELECT 'a;b', \"c;d\", `e;f`; x", &["SELECT 'a;b', \"c;d\", `e;f`", "x"]);
     check("SELECT 'it''s;'; x", &["SELECT 'it''s;'", "x"]);
     check("SELECT 'a\n;\nb'; x", &["SELECT 'a\n;\nb'", "x"]);
     check("-- note; more\n;", &[]);
     check("SELECT 1 -- one; 'two\n, 2;", &["SELECT 1 -- one; 'two\n, 2"]);
     check("SELECT /* a; /* b; */ c; */ 1;", &["SELECT /* a; /* b; */ c; */ 1"]);
-    check(
-        "SELECT $$a;b$$, $x$c;$$;d$x$; y",
-        &["SELECT $$a;b$$, $x$c;$$;d$x$", "y"],
-    );
+    check("SELECT $$a;b$$, $x$c;$$;d$x$; y", &["SELECT $$a;b$$, $x$c;$$;d$x$", "y"]);
     check("SELECT $1; SELECT $2", &["SELECT $1", "SELECT $2"]);
     check("SELECT '中;🦀'; x", &["SELECT '中;🦀'", "x"]);
 }
@@ -96,18 +85,12 @@ fn commands_are_parsed_strictly() {
 #[test]
 fn a_script_runs_until_its_first_error() {
     let (ran, outcome) = run("SELECT 1;\n\\format csv\nSELECT\n2; fail; SELECT 3;");
-    let csv = View {
-        format: Format::Csv,
-        ..VIEW
-    };
+    let csv = View { format: Format::Csv, ..VIEW };
     assert_eq!(ran, [("SELECT 1".to_owned(), VIEW), ("SELECT\n2".to_owned(), csv)]);
     assert!(matches!(outcome, Err(Error::Internal { .. })));
     let (ran, outcome) = run("\\d\n\\d t\n\\df\nSELECT 'a\n\\q\n';\n\\q\nSELECT 1;");
     let ran: Vec<_> = ran.into_iter().map(|(sql, _)| sql).collect();
-    assert_eq!(
-        ran,
-        ["SHOW TABLES", "DESCRIBE t", "SHOW FUNCTIONS", "SELECT 'a\n\\q\n'"]
-    );
+    assert_eq!(ran, ["SHOW TABLES", "DESCRIBE t", "SHOW FUNCTIONS", "SELECT 'a\n\\q\n'"]);
     assert!(outcome.is_ok());
     let (_, outcome) = run("\\nonsense");
     assert!(matches!(outcome, Err(Error::PromptCommand { .. })));
@@ -121,10 +104,7 @@ fn files_are_included_and_cycles_end() {
     std::fs::write(&inner, "\\format json\nSELECT 1").expect("a file");
     let (ran, outcome) = run(&format!("\\i {}", outer.display()));
     assert!(outcome.is_ok());
-    let json = View {
-        format: Format::Json,
-        ..VIEW
-    };
+    let json = View { format: Format::Json, ..VIEW };
     assert_eq!(ran, [("SELECT 1".to_owned(), json), ("SELECT 2".to_owned(), json)]);
     std::fs::write(&inner, format!("\\i {}", inner.display())).expect("a file");
     let (_, outcome) = run(&format!("\\i {}", inner.display()));
@@ -142,11 +122,7 @@ fn completion_knows_names_and_where_they_fit() {
     };
     let check = |line: &str, start: usize, expected: &[&str]| {
         let (at, found) = candidates(line, line.len(), &names);
-        assert_eq!(
-            (at, found.iter().map(String::as_str).collect::<Vec<_>>()),
-            (start, expected.to_vec()),
-            "{line}"
-        );
+        assert_eq!((at, found.iter().map(String::as_str).collect::<Vec<_>>()), (start, expected.to_vec()), "{line}");
     };
     check("SELECT sim", 7, &["simulate(", "simulations", "simulator"]);
     check("SELECT SIM", 7, &["simulate(", "simulations", "simulator"]);
@@ -164,22 +140,11 @@ fn completion_knows_names_and_where_they_fit() {
 #[test]
 fn the_history_has_its_place() {
     let check = |variables: &[(&str, &str)], expected: Option<&str>| {
-        let find = |name: &str| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         assert_eq!(history_path(find), expected.map(PathBuf::from), "{variables:?}");
     };
-    check(
-        &[("XDG_STATE_HOME", "/state"), ("HOME", "/home/a")],
-        Some("/state/neuronlake/history"),
-    );
-    check(
-        &[("XDG_STATE_HOME", "relative"), ("HOME", "/home/a")],
-        Some("/home/a/.local/state/neuronlake/history"),
-    );
+    check(&[("XDG_STATE_HOME", "/state"), ("HOME", "/home/a")], Some("/state/neuronlake/history"));
+    check(&[("XDG_STATE_HOME", "relative"), ("HOME", "/home/a")], Some("/home/a/.local/state/neuronlake/history"));
     check(&[("HOME", "/home/a")], Some("/home/a/.local/state/neuronlake/history"));
     check(&[], None);
 }

@@ -11,22 +11,14 @@ use super::{Format, Layout, ResultWriter, TableWidth, is_broken_pipe};
 fn batch() -> RecordBatch {
     let neurons: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(9_007_199_254_740_993)]));
     let scores: ArrayRef = Arc::new(Float32Array::from(vec![Some(0.5), Some(f32::NAN), None]));
-    let texts: ArrayRef = Arc::new(StringArray::from(vec![
-        Some("kings, \"queens\""),
-        Some("a\n\u{1b}[31mb"),
-        Some(""),
-    ]));
+    let texts: ArrayRef =
+        Arc::new(StringArray::from(vec![Some("kings, \"queens\""), Some("a\n\u{1b}[31mb"), Some("")]));
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(vec![
         Some(vec![Some(0.0), Some(1.5)]),
         None,
         Some(vec![None]),
     ]));
-    let columns = [
-        ("neuron", neurons),
-        ("score", scores),
-        ("text", texts),
-        ("activations", lists),
-    ];
+    let columns = [("neuron", neurons), ("score", scores), ("text", texts), ("activations", lists)];
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).expect("a batch")
 }
 
@@ -74,22 +66,12 @@ fn a_terminal_narrows_the_widest_columns() {
     (3 rows)
     "#);
     let shown = write(&[batch()], Format::Table, Layout::Rows, TableWidth::Terminal(1));
-    assert!(
-        String::from_utf8(shown)
-            .expect("UTF-8")
-            .lines()
-            .all(|line| line.chars().count() <= 50)
-    );
+    assert!(String::from_utf8(shown).expect("UTF-8").lines().all(|line| line.chars().count() <= 50));
 }
 
 #[test]
 fn expanded_rows_show_whole_values() {
-    let shown = write(
-        &[batch().slice(0, 1)],
-        Format::Table,
-        Layout::Expanded,
-        TableWidth::Terminal(10),
-    );
+    let shown = write(&[batch().slice(0, 1)], Format::Table, Layout::Expanded, TableWidth::Terminal(10));
     insta::assert_snapshot!(String::from_utf8(shown).expect("UTF-8"), @r#"
     -- row 1 --
     neuron      | 7
@@ -132,19 +114,9 @@ fn json_is_an_array_and_jsonl_a_line_a_row() {
 
 #[test]
 fn parquet_comes_back_as_it_was() {
-    let bytes = write(
-        &[batch(), batch()],
-        Format::Parquet,
-        Layout::Rows,
-        TableWidth::Unlimited,
-    );
+    let bytes = write(&[batch(), batch()], Format::Parquet, Layout::Rows, TableWidth::Unlimited);
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
-    let batches: Vec<_> = reader
-        .expect("a file")
-        .build()
-        .expect("a reader")
-        .collect::<Result<_, _>>()
-        .expect("rows");
+    let batches: Vec<_> = reader.expect("a file").build().expect("a reader").collect::<Result<_, _>>().expect("rows");
     let read = arrow::compute::concat_batches(&batches[0].schema(), &batches).expect("a batch");
     assert_eq!(read.num_rows(), 6);
     assert_eq!(read.column(3), batch_twice().column(3));

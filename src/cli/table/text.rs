@@ -6,9 +6,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::error::Result;
 use crate::cli::escape::{escape, truncated, width};
 use crate::cli::table::{Format, Layout, TableWidth, arrow_error, output_error};
+use crate::error::Result;
 
 /// Rows that are looked at to choose the widths of the columns …
 const MEASURED_ROWS: usize = 1_000;
@@ -39,27 +39,9 @@ pub(super) struct TextTable<W> {
 
 impl<W: Write> TextTable<W> {
     pub(super) fn new(out: W, schema: &SchemaRef, layout: Layout, width: TableWidth) -> Self {
-        let names = schema
-            .fields()
-            .iter()
-            .map(|field| escape(field.name()).into_owned())
-            .collect();
-        let right = schema
-            .fields()
-            .iter()
-            .map(|field| field.data_type().is_numeric())
-            .collect();
-        Self {
-            out,
-            layout,
-            width,
-            names,
-            right,
-            widths: None,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            n_written: 0,
-        }
+        let names = schema.fields().iter().map(|field| escape(field.name()).into_owned()).collect();
+        let right = schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
+        Self { out, layout, width, names, right, widths: None, waiting: Vec::new(), waiting_bytes: 0, n_written: 0 }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -71,10 +53,8 @@ impl<W: Write> TextTable<W> {
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| arrow_error(Format::Table, error))?;
         for row in 0..batch.num_rows() {
-            let cells: Vec<String> = formatters
-                .iter()
-                .map(|column| escape(&column.value(row).to_string()).into_owned())
-                .collect();
+            let cells: Vec<String> =
+                formatters.iter().map(|column| escape(&column.value(row).to_string()).into_owned()).collect();
             if self.layout == Layout::Expanded {
                 self.write_expanded(&cells)?;
             } else if self.widths.is_some() {
@@ -162,20 +142,11 @@ fn shrink(widths: &mut [usize], numeric: &[bool], columns: usize) {
     let borders = (3 * widths.len()).saturating_sub(1);
     let room = columns.saturating_sub(borders);
     let capped = |width: usize, numeric: bool, cap: usize| if numeric { width } else { width.min(cap) };
-    let needed = |cap| {
-        widths
-            .iter()
-            .zip(numeric)
-            .map(|(width, numeric)| capped(*width, *numeric, cap))
-            .sum::<usize>()
-    };
+    let needed = |cap| widths.iter().zip(numeric).map(|(width, numeric)| capped(*width, *numeric, cap)).sum::<usize>();
     if needed(usize::MAX) <= room {
         return;
     }
-    let cap = (MIN_WIDTH..=room.max(MIN_WIDTH))
-        .rev()
-        .find(|cap| needed(*cap) <= room)
-        .unwrap_or(MIN_WIDTH);
+    let cap = (MIN_WIDTH..=room.max(MIN_WIDTH)).rev().find(|cap| needed(*cap) <= room).unwrap_or(MIN_WIDTH);
     for (width, numeric) in widths.iter_mut().zip(numeric) {
         *width = capped(*width, *numeric, cap);
     }

@@ -34,7 +34,10 @@ impl<'a> SequenceReader<'a> {
     /// [`Error::SequencesMissing`] when there is no sequence.
     pub(crate) async fn longest(&self) -> Result<usize> {
         let longest = self.number("max(array_length(token_ids))").await?;
-        longest.map(|n| n as usize).filter(|&n| n > 0).ok_or_else(|| Error::SequencesMissing { model: self.model.to_owned(), corpus: self.corpus.to_owned() })
+        longest
+            .map(|n| n as usize)
+            .filter(|&n| n > 0)
+            .ok_or_else(|| Error::SequencesMissing { model: self.model.to_owned(), corpus: self.corpus.to_owned() })
     }
 
     /// Number of sequences.

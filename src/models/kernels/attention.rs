@@ -42,12 +42,7 @@ impl AttentionScratch {
 
 /// `out[i] = sum over k of a[k] * b[k][i]` for WIDTH columns starting at `column` of a matrix of `stride` columns.
 #[inline(always)]
-fn row_times_matrix<const FUSED: bool>(
-    a: &[f32],
-    b: &[f32],
-    stride: usize,
-    column: usize,
-) -> [f32; WIDTH] {
+fn row_times_matrix<const FUSED: bool>(a: &[f32], b: &[f32], stride: usize, column: usize) -> [f32; WIDTH] {
     let mut sums = [0.0_f32; WIDTH];
     for (a, b) in a.iter().zip(b.chunks_exact(stride)) {
         let b = &b[column..column + WIDTH];
@@ -65,11 +60,7 @@ fn softmax<const FUSED: bool>(row: &mut [f32], n: usize) {
     let mut largest = [f32::NEG_INFINITY; WIDTH];
     for chunk in row.chunks_exact(WIDTH) {
         for lane in 0..WIDTH {
-            largest[lane] = if chunk[lane] > largest[lane] {
-                chunk[lane]
-            } else {
-                largest[lane]
-            };
+            largest[lane] = if chunk[lane] > largest[lane] { chunk[lane] } else { largest[lane] };
         }
     }
     let largest = largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
@@ -92,11 +83,7 @@ fn softmax<const FUSED: bool>(row: &mut [f32], n: usize) {
 fn attend_body<const FUSED: bool>(head: &mut Head<'_>, scratch: &mut AttentionScratch) {
     let (n, d) = (head.n_tokens, head.d_head);
     let (padded_n, padded_d) = (n.next_multiple_of(WIDTH), d.next_multiple_of(WIDTH));
-    let AttentionScratch {
-        keys,
-        values,
-        pattern,
-    } = scratch;
+    let AttentionScratch { keys, values, pattern } = scratch;
     keys.clear();
     keys.resize(d * padded_n, 0.0);
     values.clear();

@@ -36,19 +36,9 @@ pub(crate) enum Layout {
 impl PackedMatrix {
     /// Packs `values`, which holds depth * columns floats.
     pub(crate) fn new(values: &[f32], depth: usize, columns: usize, layout: Layout) -> Self {
-        assert!(
-            values.len() == depth * columns,
-            "expected {depth} x {columns} values, got {}",
-            values.len()
-        );
-        let mut packed = Self {
-            depth,
-            columns,
-            panels: Vec::new(),
-        };
-        packed
-            .panels
-            .resize(columns.div_ceil(PANEL) * PANEL * depth, 0.0);
+        assert!(values.len() == depth * columns, "expected {depth} x {columns} values, got {}", values.len());
+        let mut packed = Self { depth, columns, panels: Vec::new() };
+        packed.panels.resize(columns.div_ceil(PANEL) * PANEL * depth, 0.0);
         for column in 0..columns {
             let panel = &mut packed.panels[(column / PANEL) * depth * PANEL..];
             for k in 0..depth {
@@ -107,55 +97,23 @@ pub(crate) fn matmul(
     out: &mut [f32],
     scratch: &mut MatmulScratch,
 ) {
-    let rows = Rows {
-        values,
-        stride: weights.depth,
-        n: values.len() / weights.depth,
-    };
-    let product = Product {
-        rows,
-        weights,
-        depth: 0..weights.depth,
-        bias,
-    };
+    let rows = Rows { values, stride: weights.depth, n: values.len() / weights.depth };
+    let product = Product { rows, weights, depth: 0..weights.depth, bias };
     product.write(Isa::detected(), out, weights.columns, scratch);
 }
 
 impl Product<'_> {
     /// Writes row r of the product to `out[r * stride..][..columns]`, with an instruction set the processor has.
-    pub(crate) fn write(
-        self,
-        isa: Isa,
-        out: &mut [f32],
-        stride: usize,
-        scratch: &mut MatmulScratch,
-    ) {
-        let Self {
-            rows,
-            weights,
-            depth,
-            bias,
-        } = self;
+    pub(crate) fn write(self, isa: Isa, out: &mut [f32], stride: usize, scratch: &mut MatmulScratch) {
+        let Self { rows, weights, depth, bias } = self;
         let columns = weights.columns;
         if rows.n == 0 {
             return;
         }
-        assert!(
-            rows.values.len() >= (rows.n - 1) * rows.stride + depth.len(),
-            "rows of {} values",
-            depth.len()
-        );
-        assert!(
-            out.len() >= (rows.n - 1) * stride + columns,
-            "room for {} rows of {columns} outputs",
-            rows.n
-        );
+        assert!(rows.values.len() >= (rows.n - 1) * rows.stride + depth.len(), "rows of {} values", depth.len());
+        assert!(out.len() >= (rows.n - 1) * stride + columns, "room for {} rows of {columns} outputs", rows.n);
         for row in out.chunks_mut(stride).take(rows.n) {
-            if bias.is_empty() {
-                row[..columns].fill(0.0)
-            } else {
-                row[..columns].copy_from_slice(bias)
-            }
+            if bias.is_empty() { row[..columns].fill(0.0) } else { row[..columns].copy_from_slice(bias) }
         }
         let tile_rows = isa.tile_rows();
         for block_start in depth.clone().step_by(DEPTH_BLOCK) {
@@ -170,45 +128,21 @@ impl Product<'_> {
                     tile_rows,
                     &mut scratch.packed_rows,
                 );
-                for (panel, b) in weights
-                    .panels
-                    .chunks_exact(weights.depth * PANEL)
-                    .enumerate()
-                {
+                for (panel, b) in weights.panels.chunks_exact(weights.depth * PANEL).enumerate() {
                     let b = &b[block.start * PANEL..block.end * PANEL];
                     let column = panel * PANEL;
-                    for (tile, a) in scratch
-                        .packed_rows
-                        .chunks_exact(block.len() * tile_rows)
-                        .enumerate()
-                    {
+                    for (tile, a) in scratch.packed_rows.chunks_exact(block.len() * tile_rows).enumerate() {
                         let row = row_start + tile * tile_rows;
                         let rows = tile_rows.min(row_start + n_rows - row);
                         let out = &mut out[row * stride + column..];
                         if column + PANEL <= columns {
-                            Tile {
-                                a,
-                                b,
-                                out,
-                                stride,
-                                rows,
-                            }
-                            .accumulate(isa);
+                            Tile { a, b, out, stride, rows }.accumulate(isa);
                         } else {
                             // The last panel of a matrix whose columns do not fill it is computed beside the output.
                             scratch.edge.clear();
                             scratch.edge.resize(rows * PANEL, 0.0);
-                            Tile {
-                                a,
-                                b,
-                                out: &mut scratch.edge,
-                                stride: PANEL,
-                                rows,
-                            }
-                            .accumulate(isa);
-                            for (out, edge) in
-                                out.chunks_mut(stride).zip(scratch.edge.chunks_exact(PANEL))
-                            {
+                            Tile { a, b, out: &mut scratch.edge, stride: PANEL, rows }.accumulate(isa);
+                            for (out, edge) in out.chunks_mut(stride).zip(scratch.edge.chunks_exact(PANEL)) {
                                 for (out, value) in out.iter_mut().zip(&edge[..columns - column]) {
                                     *out += value;
                                 }
@@ -222,14 +156,7 @@ impl Product<'_> {
 }
 
 /// Rearranges `depth` values of a block of rows to [tile, depth, tile_rows], in the order in which a tile reads them.
-fn pack_rows(
-    rows: Rows<'_>,
-    block: Range<usize>,
-    start: usize,
-    depth: usize,
-    tile_rows: usize,
-    packed: &mut Vec<f32>,
-) {
+fn pack_rows(rows: Rows<'_>, block: Range<usize>, start: usize, depth: usize, tile_rows: usize, packed: &mut Vec<f32>) {
     packed.clear();
     packed.resize(block.len().div_ceil(tile_rows) * tile_rows * depth, 0.0);
     for (row, source) in block.enumerate() {

@@ -47,8 +47,7 @@ fn layer_norm_body<const FUSED: bool>(rows: &[f32], affine: Affine<'_>, out: &mu
         let square = sum_of::<FUSED>(row, |x, sum| multiply_add::<FUSED>(x - mean, x - mean, sum));
         let scale = 1.0 / (square / width as f32 + affine.epsilon).sqrt();
         for i in 0..width {
-            out[i] =
-                multiply_add::<FUSED>((row[i] - mean) * scale, affine.weight[i], affine.bias[i]);
+            out[i] = multiply_add::<FUSED>((row[i] - mean) * scale, affine.weight[i], affine.bias[i]);
         }
     }
 }

@@ -15,10 +15,8 @@ impl RotaryTable {
     ///
     /// Angles are rounded to f32 before the cosine is taken, as transformers does.
     pub(crate) fn new(inverse_frequencies: &[f32], n_positions: usize) -> Self {
-        let angles = || {
-            (0..n_positions)
-                .flat_map(|position| inverse_frequencies.iter().map(move |f| position as f32 * f))
-        };
+        let angles =
+            || (0..n_positions).flat_map(|position| inverse_frequencies.iter().map(move |f| position as f32 * f));
         Self {
             half: inverse_frequencies.len(),
             cos: angles().map(f32::cos).collect(),

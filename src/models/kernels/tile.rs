@@ -39,19 +39,9 @@ impl Tile<'_> {
     /// Adds the product to `out`.
     pub(crate) fn accumulate(self, isa: Isa) {
         let (tile_rows, depth) = (isa.tile_rows(), self.b.len() / PANEL);
-        assert!(
-            self.a.len() == depth * tile_rows && self.b.len() == depth * PANEL,
-            "packed operands of one depth"
-        );
-        assert!(
-            (1..=tile_rows).contains(&self.rows),
-            "1 to {tile_rows} rows, got {}",
-            self.rows
-        );
-        assert!(
-            self.out.len() >= (self.rows - 1) * self.stride + PANEL,
-            "room for the tile"
-        );
+        assert!(self.a.len() == depth * tile_rows && self.b.len() == depth * PANEL, "packed operands of one depth");
+        assert!((1..=tile_rows).contains(&self.rows), "1 to {tile_rows} rows, got {}", self.rows);
+        assert!(self.out.len() >= (self.rows - 1) * self.stride + PANEL, "room for the tile");
         match isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` other than Portable exists only where the processor has its instructions; the lengths of
@@ -122,10 +112,7 @@ macro_rules! tile {
                     for (vector, sum) in sums.iter().enumerate() {
                         // SAFETY: row < tile.rows, and `out` has room for PANEL floats in each of these rows.
                         unsafe {
-                            let out = tile
-                                .out
-                                .as_mut_ptr()
-                                .add(row * tile.stride + first_column + vector * $lanes);
+                            let out = tile.out.as_mut_ptr().add(row * tile.stride + first_column + vector * $lanes);
                             $store(out, $add($load(out), *sum));
                         }
                     }

@@ -10,13 +10,8 @@ use std::sync::LazyLock;
 static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0..=255).filter(|byte| !printable(*byte)).zip('\u{100}'..);
-    let own = (0..=255)
-        .filter(|byte| printable(*byte))
-        .map(|byte| (char::from(byte), byte));
-    others
-        .map(|(byte, character)| (character, byte))
-        .chain(own)
-        .collect()
+    let own = (0..=255).filter(|byte| printable(*byte)).map(|byte| (char::from(byte), byte));
+    others.map(|(byte, character)| (character, byte)).chain(own).collect()
 });
 
 /// The bytes that a byte-level token stands for; a character that is no stand-in keeps its UTF-8 bytes.

@@ -11,8 +11,8 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
 use super::{Encoding, byte_level};
-use crate::models::hash;
 use crate::error::{Error, Result};
+use crate::models::hash;
 
 /// How a token's name in the vocabulary spells its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,46 +34,30 @@ pub(super) struct HuggingFace {
 }
 
 fn fault(path: &Path, reason: impl ToString) -> Error {
-    Error::Tokenizer {
-        path: path.to_path_buf(),
-        reason: reason.to_string(),
-    }
+    Error::Tokenizer { path: path.to_path_buf(), reason: reason.to_string() }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::File {
-        path: path.to_path_buf(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
 }
 
 pub(super) fn from_folder(folder: &Path) -> Result<(HuggingFace, String)> {
-    let (json, vocab, merges) = (
-        folder.join("tokenizer.json"),
-        folder.join("vocab.json"),
-        folder.join("merges.txt"),
-    );
+    let (json, vocab, merges) = (folder.join("tokenizer.json"), folder.join("vocab.json"), folder.join("merges.txt"));
     if json.is_file() {
         return from_json(&read(&json)?, &json);
     }
     if !vocab.is_file() || !merges.is_file() {
-        return Err(fault(
-            folder,
-            "expected tokenizer.json, or vocab.json and merges.txt, in the folder, got neither",
-        ));
+        return Err(fault(folder, "expected tokenizer.json, or vocab.json and merges.txt, in the folder, got neither"));
     }
-    let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
-        .build()
-        .map_err(|e| fault(&vocab, e))?;
+    let bpe =
+        BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy()).build().map_err(|e| fault(&vocab, e))?;
     let mut inner = tokenizers::Tokenizer::new(bpe);
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, false, true)));
     inner.with_decoder(Some(tokenizers::decoders::byte_level::ByteLevel::default()));
     // The vocabulary file holds the end-of-text token without saying that it is never split.
     let end = tokenizers::AddedToken::from("<|endoftext|>".to_owned(), true);
     if inner.token_to_id(&end.content).is_some() {
-        inner
-            .add_special_tokens([end])
-            .map_err(|e| fault(&vocab, e))?;
+        inner.add_special_tokens([end]).map_err(|e| fault(&vocab, e))?;
     }
     let hash = hash::of_files(&[vocab.clone(), merges])?;
     Ok((HuggingFace::new(inner, &vocab)?, hash))
@@ -106,17 +90,12 @@ pub(super) fn from_gguf(content: &Content, path: &Path) -> Result<(HuggingFace, 
         other => {
             return Err(fault(
                 path,
-                format!(
-                    "expected a known pre-tokenizer (gpt-2, smollm, qwen2, llama3), got '{other}'"
-                ),
+                format!("expected a known pre-tokenizer (gpt-2, smollm, qwen2, llama3), got '{other}'"),
             ));
         }
     }
     let text = inner.to_string(false).map_err(|e| fault(path, e))?;
-    Ok((
-        HuggingFace::new(inner, path)?,
-        hash::of_bytes(&[text.as_bytes()]),
-    ))
+    Ok((HuggingFace::new(inner, path)?, hash::of_bytes(&[text.as_bytes()])))
 }
 
 impl HuggingFace {
@@ -133,27 +112,13 @@ impl HuggingFace {
             Spelling::Plain
         };
         let bytes = bytes_of_tokens(&inner, spelling);
-        Ok(Self {
-            inner,
-            bytes,
-            path: path.to_path_buf(),
-        })
+        Ok(Self { inner, bytes, path: path.to_path_buf() })
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Encoding> {
-        let encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(|e| fault(&self.path, e))?;
-        let offsets = encoding
-            .get_offsets()
-            .iter()
-            .map(|(start, end)| *start..*end)
-            .collect();
-        Ok(Encoding {
-            token_ids: encoding.get_ids().to_vec(),
-            offsets,
-        })
+        let encoding = self.inner.encode(text, false).map_err(|e| fault(&self.path, e))?;
+        let offsets = encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect();
+        Ok(Encoding { token_ids: encoding.get_ids().to_vec(), offsets })
     }
 
     pub(super) fn token_bytes(&self, token_id: u32) -> &[u8] {
@@ -168,18 +133,11 @@ impl HuggingFace {
 /// The bytes each token stands for, by id; ids without a token stand for none.
 fn bytes_of_tokens(inner: &tokenizers::Tokenizer, spelling: Spelling) -> Vec<Box<[u8]>> {
     let vocabulary = inner.get_vocab(true);
-    let n_tokens = vocabulary
-        .values()
-        .max()
-        .map_or(0, |largest| *largest as usize + 1);
+    let n_tokens = vocabulary.values().max().map_or(0, |largest| *largest as usize + 1);
     let added = inner.get_added_tokens_decoder();
     let mut bytes = vec![Box::default(); n_tokens];
     for (token, token_id) in vocabulary {
-        let spelling = if added.contains_key(&token_id) {
-            Spelling::Plain
-        } else {
-            spelling
-        };
+        let spelling = if added.contains_key(&token_id) { Spelling::Plain } else { spelling };
         bytes[token_id as usize] = spelling.bytes_of(&token).into_boxed_slice();
     }
     bytes
@@ -201,9 +159,5 @@ impl Spelling {
 /// The byte that `<0x0A>` names.
 pub(super) fn byte_name(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 {
-        u8::from_str_radix(digits, 16).ok()
-    } else {
-        None
-    }
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }

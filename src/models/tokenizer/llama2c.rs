@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Encoding;
 use super::hugging_face::byte_name;
-use crate::models::hash;
 use crate::error::{Error, Result};
+use crate::models::hash;
 
 /// The token that starts a sequence.
 pub(super) const BOS: u32 = 1;
@@ -26,33 +26,20 @@ pub(super) struct Llama2c {
 impl Llama2c {
     /// Reads a file: the longest piece's length (u32), then for each piece its score (f32), length (u32) and bytes.
     pub(super) fn open(path: &Path, n_tokens: usize) -> Result<(Self, String)> {
-        let fault = |reason: String| Error::Tokenizer {
-            path: path.to_path_buf(),
-            reason,
-        };
-        let bytes = std::fs::read(path).map_err(|e| {
-            fault(format!(
-                "expected a llama2.c tokenizer file beside the model's .bin file: {e}"
-            ))
-        })?;
+        let fault = |reason: String| Error::Tokenizer { path: path.to_path_buf(), reason };
+        let bytes = std::fs::read(path)
+            .map_err(|e| fault(format!("expected a llama2.c tokenizer file beside the model's .bin file: {e}")))?;
         let mut rest = bytes.get(4..).unwrap_or_default();
         let mut take = |n: usize| rest.split_off(..n);
-        let mut tokenizer = Self {
-            pieces: Vec::new(),
-            scores: Vec::new(),
-            id_of: HashMap::new(),
-        };
+        let mut tokenizer = Self { pieces: Vec::new(), scores: Vec::new(), id_of: HashMap::new() };
         for i in 0..n_tokens {
             let piece = (|| {
                 let score = f32::from_le_bytes(take(4)?.try_into().ok()?);
                 let length = u32::from_le_bytes(take(4)?.try_into().ok()?);
                 Some((score, take(length as usize)?.to_vec()))
             })();
-            let (score, piece) = piece.ok_or_else(|| {
-                fault(format!(
-                    "expected {n_tokens} pieces, as the model embeds, got {i}"
-                ))
-            })?;
+            let (score, piece) =
+                piece.ok_or_else(|| fault(format!("expected {n_tokens} pieces, as the model embeds, got {i}")))?;
             let byte = std::str::from_utf8(&piece).ok().and_then(byte_name);
             tokenizer.id_of.entry(piece.clone()).or_insert(i as u32);
             tokenizer.scores.push(score);
@@ -104,9 +91,7 @@ impl Llama2c {
         for (at, pair) in token_ids.windows(2).enumerate() {
             let union = [self.token_bytes(pair[0]), self.token_bytes(pair[1])].concat();
             if let Some(joined) = self.id_of.get(&union)
-                && best.is_none_or(|(_, best)| {
-                    self.scores[*joined as usize] > self.scores[best as usize]
-                })
+                && best.is_none_or(|(_, best)| self.scores[*joined as usize] > self.scores[best as usize])
             {
                 best = Some((at, *joined));
             }
@@ -115,9 +100,7 @@ impl Llama2c {
     }
 
     pub(super) fn token_bytes(&self, token_id: u32) -> &[u8] {
-        self.pieces
-            .get(token_id as usize)
-            .map_or(&[], Vec::as_slice)
+        self.pieces.get(token_id as usize).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn n_tokens(&self) -> usize {

@@ -51,11 +51,7 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] if neither is there or a file is damaged.
     pub fn from_folder(folder: &Path, bos_token_id: Option<u32>) -> Result<Self> {
         let (inner, hash) = hugging_face::from_folder(folder)?;
-        Ok(Self {
-            kind: Kind::HuggingFace(Box::new(inner)),
-            bos_token_id,
-            hash,
-        })
+        Ok(Self { kind: Kind::HuggingFace(Box::new(inner)), bos_token_id, hash })
     }
 
     /// Parses the text of a `tokenizer.json`; `path` is for messages.
@@ -64,28 +60,16 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] if it is damaged.
     pub fn from_json(json: &[u8], path: &Path, bos_token_id: Option<u32>) -> Result<Self> {
         let (inner, hash) = hugging_face::from_json(json, path)?;
-        Ok(Self {
-            kind: Kind::HuggingFace(Box::new(inner)),
-            bos_token_id,
-            hash,
-        })
+        Ok(Self { kind: Kind::HuggingFace(Box::new(inner)), bos_token_id, hash })
     }
 
     /// Builds the tokenizer that a GGUF file's metadata describes; `path` is for messages.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if it is none of the byte-level byte-pair encodings.
-    pub(crate) fn from_gguf(
-        content: &Content,
-        path: &Path,
-        bos_token_id: Option<u32>,
-    ) -> Result<Self> {
+    pub(crate) fn from_gguf(content: &Content, path: &Path, bos_token_id: Option<u32>) -> Result<Self> {
         let (inner, hash) = hugging_face::from_gguf(content, path)?;
-        Ok(Self {
-            kind: Kind::HuggingFace(Box::new(inner)),
-            bos_token_id,
-            hash,
-        })
+        Ok(Self { kind: Kind::HuggingFace(Box::new(inner)), bos_token_id, hash })
     }
 
     /// Reads a llama2.c tokenizer (`tok512.bin`) of `n_tokens` pieces.
@@ -94,11 +78,7 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] if it is missing or not as long as that.
     pub fn from_llama2c(path: &Path, n_tokens: usize) -> Result<Self> {
         let (inner, hash) = Llama2c::open(path, n_tokens)?;
-        Ok(Self {
-            kind: Kind::Llama2c(inner),
-            bos_token_id: Some(llama2c::BOS),
-            hash,
-        })
+        Ok(Self { kind: Kind::Llama2c(inner), bos_token_id: Some(llama2c::BOS), hash })
     }
 
     /// Splits a text into tokens, without a token that starts the sequence.
@@ -127,11 +107,7 @@ impl Tokenizer {
 
     /// The text of a run of tokens.
     pub fn decode(&self, token_ids: &[u32]) -> String {
-        let bytes: Vec<u8> = token_ids
-            .iter()
-            .flat_map(|token_id| self.token_bytes(*token_id))
-            .copied()
-            .collect();
+        let bytes: Vec<u8> = token_ids.iter().flat_map(|token_id| self.token_bytes(*token_id)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -159,11 +135,7 @@ impl Tokenizer {
     pub(crate) fn check_vocabulary(&self, n_vocab: usize, path: &Path) -> Result<()> {
         let n_tokens = self.n_tokens();
         if n_tokens > n_vocab || n_tokens + 1024 < n_vocab {
-            return Err(Error::VocabularySize {
-                path: path.to_path_buf(),
-                expected: n_vocab,
-                got: n_tokens,
-            });
+            return Err(Error::VocabularySize { path: path.to_path_buf(), expected: n_vocab, got: n_tokens });
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{RotaryLayout, TensorSource};
-use crate::models::config::{Biases, Family, Head, ModelConfig, Rotary, RotaryScaling};
 use crate::error::{Error, Result};
+use crate::models::config::{Biases, Family, Head, ModelConfig, Rotary, RotaryScaling};
 
 /// Bytes of the header.
 const HEADER: usize = 28;
@@ -23,34 +23,18 @@ impl Llama2cFile {
     /// # Errors
     /// [`Error::ModelFormat`] if the file is not exactly as long as its header says.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::File {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let format = |reason: String| Error::ModelFormat {
-            path: path.to_path_buf(),
-            reason,
-        };
+        let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        let format = |reason: String| Error::ModelFormat { path: path.to_path_buf(), reason };
         if bytes.len() < HEADER {
-            return Err(format(format!(
-                "expected a llama2.c header of {HEADER} bytes, got {} bytes",
-                bytes.len()
-            )));
+            return Err(format(format!("expected a llama2.c header of {HEADER} bytes, got {} bytes", bytes.len())));
         }
-        let header: Vec<i64> = bytes[..HEADER]
-            .chunks_exact(4)
-            .map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            .collect();
+        let header: Vec<i64> =
+            bytes[..HEADER].chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
         // A file that is no checkpoint at all shows here: its first bytes make absurd dimensions.
-        if header
-            .iter()
-            .enumerate()
-            .any(|(i, n)| *n == 0 || n.abs() > 1 << 24 || (*n < 0 && i != 5))
+        if header.iter().enumerate().any(|(i, n)| *n == 0 || n.abs() > 1 << 24 || (*n < 0 && i != 5))
             || header[0] % header[3] != 0
         {
-            return Err(format(format!(
-                "expected a llama2.c version 0 header, got {header:?}"
-            )));
+            return Err(format(format!("expected a llama2.c version 0 header, got {header:?}")));
         }
         let size = |i: usize| header[i].unsigned_abs() as usize;
         let config = ModelConfig {
@@ -64,20 +48,13 @@ impl Llama2cFile {
             d_mlp: size(1),
             n_context: size(6),
             norm_epsilon: 1e-5,
-            rotary: Rotary {
-                theta: 10_000.0,
-                scaling: RotaryScaling::None,
-            },
+            rotary: Rotary { theta: 10_000.0, scaling: RotaryScaling::None },
             biases: Biases::default(),
             head: if header[5] < 0 { Head::Own } else { Head::Tied },
             bos_token_id: Some(1),
         };
         config.check(path)?;
-        let file = Self {
-            path: path.to_path_buf(),
-            bytes,
-            config,
-        };
+        let file = Self { path: path.to_path_buf(), bytes, config };
         let expected = HEADER + 4 * file.tensors().iter().map(|(_, n)| n).sum::<usize>();
         if file.bytes.len() != expected {
             return Err(format(format!(
@@ -140,17 +117,11 @@ impl TensorSource for Llama2cFile {
             if group == stored {
                 let start = HEADER + 4 * (at + layer.unwrap_or(0) * n);
                 let values = self.bytes[start..start + 4 * n].chunks_exact(4);
-                return Ok(values
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                    .collect());
+                return Ok(values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
             }
             at += size;
         }
-        Err(Error::TensorMissing {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            expected: shape.to_vec(),
-        })
+        Err(Error::TensorMissing { path: self.path.clone(), name: name.to_owned(), expected: shape.to_vec() })
     }
 
     fn rotary_layout(&self) -> RotaryLayout {

@@ -55,11 +55,6 @@ fn checked(
             got: tensor.dims().to_vec(),
         });
     }
-    let widen = || {
-        tensor
-            .to_dtype(candle_core::DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()
-    };
+    let widen = || tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>();
     widen().map_err(fault)
 }

@@ -52,16 +52,11 @@ impl SafetensorsFiles {
             return Ok(vec![single]);
         }
         if !index.is_file() {
-            let reason = "expected model.safetensors or model.safetensors.index.json in the folder, got neither".to_owned();
-            return Err(Error::ModelNotFound {
-                path: folder.to_path_buf(),
-                reason,
-            });
+            let reason =
+                "expected model.safetensors or model.safetensors.index.json in the folder, got neither".to_owned();
+            return Err(Error::ModelNotFound { path: folder.to_path_buf(), reason });
         }
-        let json = std::fs::read(&index).map_err(|source| Error::File {
-            path: index.clone(),
-            source,
-        })?;
+        let json = std::fs::read(&index).map_err(|source| Error::File { path: index.clone(), source })?;
         let parsed: Index = serde_json::from_slice(&json).map_err(|e| Error::ModelFormat {
             path: index,
             reason: format!("expected an index with a weight_map, got {e}"),
@@ -74,21 +69,14 @@ impl SafetensorsFiles {
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
         for path in Self::list(folder)? {
-            let fault = |source| Error::File {
-                path: path.clone(),
-                source,
-            };
+            let fault = |source| Error::File { path: path.clone(), source };
             let file = File::open(&path).map_err(fault)?;
             // SAFETY: the map is read while the model loads and dropped after; whoever changes a model file under a
             // running load gets wrong weights, as with any reader.
             let map = unsafe { Mmap::map(&file) }.map_err(fault)?;
             files.push((path, Bytes::Mapped(map)));
         }
-        let path = if files.len() == 1 {
-            files[0].0.clone()
-        } else {
-            folder.join("model.safetensors.index.json")
-        };
+        let path = if files.len() == 1 { files[0].0.clone() } else { folder.join("model.safetensors.index.json") };
         Self::new(files, path)
     }
 
@@ -104,38 +92,22 @@ impl SafetensorsFiles {
                 file_of.insert(name, i);
             }
         }
-        let prefix = ["transformer.", "model."]
-            .into_iter()
-            .find(|p| file_of.keys().any(|k| k.starts_with(p)))
-            .unwrap_or("");
-        Ok(Self {
-            files,
-            file_of,
-            path,
-            prefix,
-        })
+        let prefix =
+            ["transformer.", "model."].into_iter().find(|p| file_of.keys().any(|k| k.starts_with(p))).unwrap_or("");
+        Ok(Self { files, file_of, path, prefix })
     }
 
     /// The name as it is in the files: with their prefix, except for the unembedding.
     fn stored_name(&self, name: &str) -> String {
-        if name.starts_with("lm_head.") {
-            name.to_owned()
-        } else {
-            format!("{}{name}", self.prefix)
-        }
+        if name.starts_with("lm_head.") { name.to_owned() } else { format!("{}{name}", self.prefix) }
     }
 }
 
 fn parse<'a>(path: &Path, bytes: &'a Bytes) -> Result<SliceSafetensors<'a>> {
     SliceSafetensors::new(bytes.as_slice()).map_err(|e| {
-        let reason = format!(
-            "expected a whole safetensors file, got {} bytes: {e} (half downloaded?)",
-            bytes.as_slice().len()
-        );
-        Error::ModelFormat {
-            path: path.to_path_buf(),
-            reason,
-        }
+        let reason =
+            format!("expected a whole safetensors file, got {} bytes: {e} (half downloaded?)", bytes.as_slice().len());
+        Error::ModelFormat { path: path.to_path_buf(), reason }
     })
 }
 
@@ -147,18 +119,9 @@ impl TensorSource for SafetensorsFiles {
     fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let name = self.stored_name(name);
         let Some(file) = self.file_of.get(&name) else {
-            return Err(Error::TensorMissing {
-                path: self.path.clone(),
-                name,
-                expected: shape.to_vec(),
-            });
+            return Err(Error::TensorMissing { path: self.path.clone(), name, expected: shape.to_vec() });
         };
         let (path, bytes) = &self.files[*file];
-        checked(
-            parse(path, bytes)?.load(&name, &Device::Cpu),
-            &name,
-            shape,
-            path,
-        )
+        checked(parse(path, bytes)?.load(&name, &Device::Cpu), &name, shape, path)
     }
 }
