@@ -33,9 +33,9 @@ pub fn benches(criterion: &mut Criterion) {
                 bencher.iter_batched(
                     || {
                         turn += 1;
-                        windows.take(n_windows)
+                        (windows.take(n_windows), turn)
                     },
-                    |batch| pool.install(|| observe(&mut collector, &batch, &tiles, turn)),
+                    |(batch, turn)| pool.install(|| observe(&mut collector, &batch, &tiles, turn)),
                     BatchSize::PerIteration,
                 );
             });

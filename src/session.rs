@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::functions::{self, Host};
 use crate::models::cache::Models;
 use crate::neurons::pass::PassProgress;
-use crate::pipeline::queries::{Kind, of_kind};
+use crate::pipeline::queries::{Kind, of_kind, written};
 use crate::scores::leak::LeakRule;
 use crate::tables::catalog::{LakeSchema, View};
 use crate::tables::lake::Lake;
@@ -181,7 +181,7 @@ fn callable(sql: &str) -> Cow<'_, str> {
         }
         statement_start = tokens[index] == Token::SemiColon;
     }
-    Cow::Owned(tokens.iter().map(ToString::to_string).collect())
+    Cow::Owned(tokens.iter().map(written).collect())
 }
 
 #[cfg(test)]

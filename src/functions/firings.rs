@@ -108,7 +108,7 @@ async fn send(
 /// The threshold of each selected unit: its stored quantile at the level.
 async fn thresholds(collection: &Collection, hook_point: &HookPoint, above: f64) -> Result<HashMap<usize, f32>, Error> {
     let sql = format!(
-        "SELECT neuron, quantiles[array_position(quantile_levels, {above})] FROM neurons \
+        "SELECT neuron, quantiles[CAST(array_position(quantile_levels, {above}) AS BIGINT)] FROM neurons \
          WHERE model = {} AND corpus = {} AND hook_point = {} AND array_has(quantile_levels, {above})",
         literal(collection.model.id()),
         literal(&collection.corpus),

@@ -223,7 +223,7 @@ impl Query {
         let mut sql = String::with_capacity(self.sql.len());
         for token in tokens {
             let Token::Placeholder(placeholder) = &token else {
-                sql.push_str(&token.to_string());
+                sql.push_str(&written(&token));
                 continue;
             };
             let name = placeholder.trim_start_matches('$');
@@ -312,6 +312,14 @@ fn parameter(text: &str) -> Option<(String, Option<Parameter>)> {
         }
     };
     Some((name.strip_prefix('$')?.to_owned(), default))
+}
+
+/// A token as it may be written; the tokenizer has undone the escapes of `E'…'`, its display does not put them back.
+pub(crate) fn written(token: &Token) -> String {
+    match token {
+        Token::EscapedStringLiteral(text) => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+        other => other.to_string(),
+    }
 }
 
 fn tokens(sql: &str) -> std::result::Result<Vec<Token>, String> {

@@ -23,6 +23,8 @@ const GUARDED_FUNCTIONS: [&str; 8] = [
 ];
 /// Tables whose rows carry the split of a record.
 const GUARDED_TABLES: [&str; 2] = ["activation_records", "simulations"];
+/// A table function whose rows hold records of every split in one list: no filter on it can keep `train` out.
+const UNSPLIT_FUNCTION: &str = "collect_activations";
 /// The split that explainers see.
 const SEEN: &str = "train";
 
@@ -70,7 +72,14 @@ fn guarded_function(plan: &LogicalPlan) -> Result<Option<String>> {
 
 /// Walks down with the conditions of the filters straight above.
 fn check(plan: &LogicalPlan, above: &[Expr], function: &str) -> Result<()> {
+    plan.apply_subqueries(|subquery| {
+        check(subquery, &[], function)?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     match plan {
+        LogicalPlan::TableScan(scan) if scan.table_name.table().trim_end_matches("()") == UNSPLIT_FUNCTION => {
+            Err(Error::Leak { function: function.to_owned(), table: UNSPLIT_FUNCTION.to_owned() }.into())
+        }
         LogicalPlan::TableScan(scan) if GUARDED_TABLES.contains(&scan.table_name.table()) => {
             let conditions = scan.filters.iter().chain(above).flat_map(split_conjunction);
             for condition in conditions {
@@ -90,10 +99,6 @@ fn check(plan: &LogicalPlan, above: &[Expr], function: &str) -> Result<()> {
             for input in other.inputs() {
                 check(input, &[], function)?;
             }
-            other.apply_subqueries(|subquery| {
-                check(subquery, &[], function)?;
-                Ok(TreeNodeRecursion::Continue)
-            })?;
             Ok(())
         }
     }

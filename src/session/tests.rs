@@ -26,7 +26,8 @@ fn explain_is_a_function_wherever_it_is_called() {
         ("SELECT 1 -- explain(e)", "SELECT 1 -- explain(e)"),
         ("SELECT explain FROM t", "SELECT explain FROM t"),
         ("SELECT explained_variance(a, e)", "SELECT explained_variance(a, e)"),
-        ("SELECT 'it''s', e'\\n', explain(e)", "SELECT 'it''s', e'\\n', \"explain\"(e)"),
+        ("SELECT 'it''s \\', explain(e)", "SELECT 'it''s \\', \"explain\"(e)"),
+        (r"SELECT e'it\'s \\', E'\n', explain(e)", "SELECT E'it\\'s \\\\', E'\n', \"explain\"(e)"),
         // What is no SQL is left to the parser.
         ("SELECT explain('open", "SELECT explain('open"),
         ("SELECT 1", "SELECT 1"),

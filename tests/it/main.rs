@@ -20,3 +20,5 @@ mod resume;
 mod split;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tidy;

@@ -44,7 +44,9 @@ pub(crate) fn program(folder: &Path) -> Command {
 /// Takes the settings of the person who runs the tests from a command's environment.
 pub(crate) fn clean(command: &mut Command, folder: &Path) {
     command.current_dir(folder).stdin(Stdio::null());
-    for name in ["NEURONLAKE_LAKE", "NEURONLAKE_LOG", "NO_COLOR", "HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "RUST_BACKTRACE"] {
+    for name in
+        ["NEURONLAKE_LAKE", "NEURONLAKE_LOG", "NO_COLOR", "HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "RUST_BACKTRACE"]
+    {
         command.env_remove(name);
     }
 }
@@ -85,7 +87,10 @@ pub(crate) fn run(folder: &Path, lake: &str, more: &[&str]) -> String {
 /// Rows written a stage, as a run's summary tells.
 pub(crate) fn written(summary: &str) -> BTreeMap<String, usize> {
     let cells = summary.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    cells.filter(|cells| cells.len() == 3).filter_map(|cells| Some((cells[0].to_owned(), cells[1].parse().ok()?))).collect()
+    cells
+        .filter(|cells| cells.len() == 3)
+        .filter_map(|cells| Some((cells[0].to_owned(), cells[1].parse().ok()?)))
+        .collect()
 }
 
 /// Every row of every table as JSON text, sorted; `columns` is what follows SELECT.

@@ -1,8 +1,8 @@
 //! Runs the `.slt` files below this folder, each with a session of its own over one small lake that the library makes.
 //!
 //! `cargo test --test slt NAME` runs the files whose path holds NAME; with UPDATE_SLT=1 the results found are written
-//! into the files, to be read before they are committed. Besides SQL a file may say `\i examples/score_by_layer k=v`,
-//! which runs that file of `queries/`. A value NULL is shown as NULL, an empty text as (empty), a line break as \n.
+//! into the files, to be read before they are committed. Inside SQL a file may say `\i examples/score_by_layer k=v`,
+//! which stands for that file of `queries/`. A value NULL is shown as NULL, an empty text as (empty), a line break as \n.
 
 use std::error::Error as StdError;
 use std::io::Write;
@@ -137,11 +137,7 @@ impl AsyncDB for Engine {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
-        let sql = match sql.trim().strip_prefix("\\i ") {
-            Some(line) => included(line)?,
-            None => sql.to_owned(),
-        };
-        let frame = self.session.sql(&sql).await?;
+        let frame = self.session.sql(&include(sql)?).await?;
         let types: Vec<_> = frame.schema().fields().iter().map(|field| column_type(field.data_type())).collect();
         let batches = frame.collect().await?;
         if types.is_empty() {
@@ -162,19 +158,30 @@ impl AsyncDB for Engine {
     }
 }
 
+/// The text with every `\i FOLDER/NAME k=v …` replaced by that query; it ends at a closing bracket or with its line.
+fn include(sql: &str) -> Result<String> {
+    let Some((before, rest)) = sql.split_once("\\i ") else { return Ok(sql.to_owned()) };
+    let mut quoted = false;
+    let end = rest.find(|c: char| {
+        quoted ^= c == '\'';
+        !quoted && matches!(c, ')' | '\n')
+    });
+    let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+    Ok(format!("{before}{}{}", included(line)?, include(after)?))
+}
+
 /// The statement of `FOLDER/NAME k=v …`; a value with spaces stands in single quotes.
 fn included(line: &str) -> Result<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
+    let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.chars() {
-        match c {
-            '\'' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
-            c => word.push(c),
+        match (c, words.last_mut()) {
+            ('\'', _) => quoted = !quoted,
+            (c, _) if c.is_whitespace() && !quoted => words.push(String::new()),
+            (c, Some(word)) => word.push(c),
+            (_, None) => {}
         }
     }
-    words.push(word);
     words.retain(|word| !word.is_empty());
     let place = words.first().map_or("", String::as_str);
     let fault = || Error::QueryUnknown { name: place.to_owned(), nearest: None };
@@ -183,7 +190,7 @@ fn included(line: &str) -> Result<String> {
     if query.kind.folder() != folder {
         return Err(fault());
     }
-    let values = words[1..].iter().filter_map(|word| word.split_once('='));
+    let values = words.iter().skip(1).filter_map(|word| word.split_once('='));
     let values: Vec<_> = values.map(|(name, value)| (name.to_owned(), Parameter::parse(value))).collect();
     query.bind(&values)
 }

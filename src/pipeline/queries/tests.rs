@@ -79,7 +79,9 @@ fn tables_named(sql: &str) -> BTreeSet<String> {
             ControlFlow::Continue(())
         }
     }
-    let statements = DFParserBuilder::new(sql).build().unwrap().parse_statements().unwrap();
+    // EXPLAIN is a reserved word; the session quotes it the same way.
+    let sql = sql.replace(" explain(", " \"explain\"(");
+    let statements = DFParserBuilder::new(sql.as_str()).build().unwrap().parse_statements().unwrap();
     let mut names = Names::default();
     for statement in &statements {
         let Statement::Statement(statement) = statement else { panic!("expected a query, got: {sql}") };

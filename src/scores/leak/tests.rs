@@ -67,6 +67,10 @@ async fn a_score_on_what_the_explainer_saw_is_refused() {
          SELECT ev_correlation(activations, activations) FROM all_records"
             .to_owned(),
         "SELECT 1 WHERE 0.5 < (SELECT ev_correlation(activations, activations) FROM activation_records)".to_owned(),
+        "SELECT neuron FROM neurons WHERE 0.5 < (SELECT ev_correlation(activations, activations) \
+         FROM activation_records) AND layer IN (SELECT layer FROM activation_records WHERE split = 'valid')"
+            .to_owned(),
+        "SELECT (SELECT ev_correlation(activations, activations) FROM activation_records)".to_owned(),
         "SELECT neuron FROM neurons n WHERE 0.5 < \
          (SELECT ev_correlation(r.activations, r.activations) FROM activation_records r WHERE r.neuron = n.neuron)"
             .to_owned(),
@@ -77,6 +81,10 @@ async fn a_score_on_what_the_explainer_saw_is_refused() {
         "SELECT neuron FROM activation_records ORDER BY window_sums(activations, activations)['n']".to_owned(),
         "SELECT neuron FROM activation_records GROUP BY neuron \
          HAVING explained_variance(activations, activations) > 0.5"
+            .to_owned(),
+        // Refused whatever stands above: records of every split come out in one list.
+        "SELECT ev_correlation(r['activations'], r['activations']) FROM (SELECT unnest(records) AS r FROM \
+         collect_activations('default', 'default', 'blocks.0.mlp.hook_post', '0')) WHERE r['split'] = 'train'"
             .to_owned(),
         // Refused though harmless: what stands above a LIMIT is not known of the scan.
         "SELECT ev_correlation(activations, activations) FROM \
@@ -111,6 +119,9 @@ async fn a_score_on_other_splits_is_planned() {
         one("WHERE split LIKE 'v%'"),
         one("WHERE upper(split) = 'VALID'"),
         one("WHERE split = 'valid' AND neuron = 3"),
+        "SELECT 1 WHERE 0.5 < (SELECT ev_correlation(activations, activations) FROM activation_records \
+         WHERE split = 'valid')"
+            .to_owned(),
         one("WHERE (split = 'valid' OR split = 'test') AND (neuron = 3 OR neuron = 4)"),
         "SELECT ev_correlation(activations, activations) FROM record_tokens WHERE split = 'valid'".to_owned(),
         "SELECT split, ev_correlation(activations, activations) FROM activation_records GROUP BY split \
