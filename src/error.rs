@@ -518,7 +518,26 @@ fn in_words(error: &DataFusionError) -> String {
             ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("SQL error: {text}"),
             ParserError::RecursionLimitExceeded => "SQL error: nested too deeply".to_owned(),
         },
-        other => other.strip_backtrace(),
+        other => match ours(other) {
+            Some(ours) => ours.to_string(),
+            None => other.strip_backtrace(),
+        },
+    }
+}
+
+/// The error of ours at the bottom of one that several waiters share, and that none may therefore take.
+fn ours(error: &DataFusionError) -> Option<&Error> {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(ours) = cause.downcast_ref::<Error>() {
+            return Some(ours);
+        }
+        cause = match cause.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::Shared(inner)) => inner.as_ref(),
+            Some(DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner)) => inner.as_ref(),
+            Some(DataFusionError::External(inner)) => inner.as_ref(),
+            _ => cause.source()?,
+        };
     }
 }
 
@@ -535,6 +554,7 @@ impl Error {
             | Self::NeuronOutOfRange { .. }
             | Self::QueryUnknown { .. }
             | Self::SettingsChanged { .. } => 2,
+            Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,
         }
     }

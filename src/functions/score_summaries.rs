@@ -1,5 +1,6 @@
 //! `score_summaries(sums, seed)`: every metric of a set of windows, with its bootstrap interval.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray};
@@ -30,8 +31,8 @@ impl Default for ScoreSummaries {
                 "Scores a set of windows, given the window_sums of each: a list of structs, one a metric (ev_correlation, \
                  explained_variance, rsquared_uncentred, absolute_dev_explained) with value, low and high (95 % bootstrap \
                  interval over windows, 1,000 seeded draws; none when the seed is NULL), reason (why value is NULL), n_windows \
-                 and n_tokens. Failed windows (NULL) are left out. The draws depend on the order of the windows: give an ORDER BY.",
-                "score_summaries(sums, seed ORDER BY …)",
+                 and n_tokens. Failed windows (NULL) are left out. The order of the windows makes no difference.",
+                "score_summaries(sums, seed)",
                 "SELECT s['metric'] AS metric, round(s['value'], 4) AS value FROM (SELECT unnest(score_summaries(window_sums(\
                  a, e), 0)) AS s FROM (VALUES ([0.0, 0.0, 1.0], [0.0, 1.0, 2.0])) AS windows (a, e)) ORDER BY metric",
             ),
@@ -109,6 +110,14 @@ impl Accumulator for Windows {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let bootstrap = self.seed.map(|seed| Bootstrap { seed: seed.cast_unsigned(), ..Bootstrap::default() });
+        // Partitions are merged as they end, whatever the ORDER BY of the call: an order of the values' own makes the sums and
+        // the draws the same for any number of threads.
+        let order = |window: &WindowSums| (window.n(), window.to_array());
+        self.windows.sort_by(|a, b| {
+            let ((n, sums), (other_n, other_sums)) = (order(a), order(b));
+            let sums = sums.iter().zip(&other_sums).map(|(sum, other)| sum.total_cmp(other));
+            n.cmp(&other_n).then_with(|| sums.fold(Ordering::Equal, Ordering::then))
+        });
         let summaries = summaries(Metric::ALL, &self.windows, bootstrap);
         Ok(ScalarValue::List(Arc::new(list_of(&summaries)?)))
     }

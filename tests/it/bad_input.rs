@@ -95,7 +95,17 @@ fn arguments_that_cannot_be_used() {
             line(&["--memory", "0"]),
         ]
         .join("\n"),
-        @r""
+        @r"
+    error: the model has no hook point 'blocks.0.mlp.hook_pst'; the nearest is 'blocks.0.mlp.hook_post'
+    error: --neurons: hook point 'blocks.0.mlp.hook_post' has neurons 0 to 479, got 480
+    error: --neurons: hook point 'blocks.0.mlp.hook_post' has neurons 0 to 479, got 4294967295
+    error: --neurons: expected 'all' or a list such as 0-9,12, got 'few'
+    error: --layers: expected layers of 'blocks.*.mlp.hook_post' in model 'neuronlake-default', got '99'
+    error: --from: expected a stage not after --to, got 'scores'
+    error: --window: expected 1 to 128 tokens, the context of model 'neuronlake-default', got '0'
+    error: --firings-above: expected a quantile from 0 to 1, such as 0.99, got '1'
+    error: --memory: expected a number of GiB above 0, got '0'
+    "
     );
     let message = line(&["--from", "score"]);
     assert!(message.starts_with("error: --from: expected a stage (documents, token_sequences, "), "{message}");
@@ -156,7 +166,14 @@ fn sql_that_cannot_be_run() {
             line("SELECT ev_correlation(activations, activations) FROM activation_records"),
         ]
         .join("\n"),
-        @r""
+        @r"
+    error: SQL error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
+    error: SQL error: Unterminated string literal at Line: 1, Column: 8
+    error: Schema error: No field named skew. Valid fields are explanations.model, explanations.hook_point, explanations.layer, explanations.neuron, explanations.corpus, explanations.explanation, explanations.explainer, explanations.explainer_model, explanations.sample_no, explanations.text, explanations.completion, explanations.run.
+    error: Error during planning: table 'lake.main.nerons' not found
+    error: Arrow error: Divide by zero error
+    error: refused: 'ev_correlation' reads table 'activation_records' without excluding split 'train', which the explainer saw; add a condition such as split = 'valid'
+    "
     );
     let folder = tempfile::tempdir().unwrap();
     let message = refused(folder.path(), &["sql", "--lake", small_lake(), "--file", "nowhere.sql"], 1);
@@ -233,7 +250,12 @@ fn a_query_that_cannot_be_run() {
             line(&["60_scores"]),
         ]
         .join("\n"),
-        @r""
+        @r"
+    error: no query 'best_explaned'; the nearest is 'best_explained'
+    error: query 'best_explained': expected parameters limit, got 'limt=3'
+    error: query run: expected parameters as name=value, got 'limit'
+    error: query run: expected an example or a view ('neuronlake run' runs the stages), got '60_scores'
+    "
     );
     assert_eq!(
         ok(Path::new("/"), &["query", "run", "--lake", small_lake(), "best_explained", "limit=3"]).lines().count(),

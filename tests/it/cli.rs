@@ -47,15 +47,56 @@ fn hook_points_are_listed() {
     let hooks = ok(Path::new(ROOT), &["hooks"]);
     let line = |name: &str| hooks.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(line("blocks.0.mlp.hook_post ").ends_with(" 480"), "{hooks}");
-    for name in ["hook_embed", "blocks.0.hook_resid_pre", "blocks.0.attn.hook_pattern", "blocks.1.hook_mlp_out"] {
+    for name in ["hook_embed", "blocks.0.hook_resid_pre", "blocks.0.attn.hook_z", "blocks.1.hook_mlp_out"] {
         assert!(!line(name).is_empty(), "{name}");
     }
 }
 
 #[test]
 fn queries_are_listed_and_shown() {
-    insta::assert_snapshot!(ok(Path::new(ROOT), &["query", "list"]), @r"");
-    insta::assert_snapshot!(ok(Path::new(ROOT), &["query", "show", "best_explained"]), @r"");
+    insta::assert_snapshot!(ok(Path::new(ROOT), &["query", "list"]), @r"
+    examples
+      best_explained             The best-explained units: score, its control, and what the explanation says.
+      best_layer                 The layer whose units are explained best on average, and its best unit.
+      explanations_mentioning    Units whose explanation mentions a word or phrase, best score first.
+      most_polysemantic          Units that peak on many different tokens: in top windows and in the weaker ranges of their activation.
+      neurons_of_token           Units that respond to one token more than to the rest, by how far its mean lies above their own.
+      score_against_density      Do sparse units get better explanations? Mean score by tenth of density, and the correlation of the two.
+      score_by_layer             Scores layer by layer: mean, median, control, share above 0.5, and the random-only mean.
+      scores_without_value       Why scores are NULL: how many of each reason, by layer.
+      shared_top_tokens          Units whose strongest windows all peak on one token: the token detectors.
+      simulation_gaps            Windows where an explanation misses most: the largest gap between what the unit does and what it should do.
+      top_windows                The strongest windows of one unit, strong tokens marked with their tenths of the maximum.
+      unreliable_scores          High scores to distrust: a wide interval, or a control that scores nearly as well.
+    views
+      best_explanations          The best-scored explanation of every unit (ev_correlation, top and random windows); units without a score are left out.
+      explanation_scores         One row per explanation and scorer: the metrics side by side, with control and interval.
+      neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
+      record_tokens              Every activation record with its tokens beside its activations.
+    pipeline
+      00_documents               Reads the texts of a corpus.
+      10_token_sequences         Cuts every document into windows of tokens and gives each its split.
+      20_neurons                 Runs the subject model over the token sequences and keeps the statistics of every unit.
+      30_activation_records      Keeps, from the same pass, the windows chosen for every unit: highest, random, and by quantile.
+      32_token_activations       Keeps, from the same pass, the mean activation of every unit over the tokens that move it most.
+      34_activations             Streams every firing above a quantile of its unit (only with --firings-above); the thresholds are those of neurons.
+      40_explanations            Writes an explanation of every unit from what it does on the train split.
+      50_simulations             Simulates every explanation, and as a control the explanation of another unit, on windows the explainer never saw.
+      60_scores                  Compares simulations with the truth: four metrics, three sets of windows, with control and interval.
+    ");
+    insta::assert_snapshot!(ok(Path::new(ROOT), &["query", "show", "best_explained"]), @r"
+    -- The best-explained units: score, its control, and what the explanation says.
+    -- param $limit = 10
+    SELECT
+        layer,
+        neuron,
+        round(value, 2) AS value,
+        round(control, 2) AS control,
+        text
+    FROM best_explanations
+    ORDER BY value DESC, layer, neuron
+    LIMIT $limit
+    ");
 }
 
 /// The examples that `query list` names run on a lake as it is, with their default parameters.
@@ -71,17 +112,7 @@ fn every_example_and_view_runs() {
     assert!(n_queries >= 14, "{list}");
     let sea = ok(
         Path::new(ROOT),
-        &[
-            "query",
-            "run",
-            "explanations_mentioning",
-            "words=the",
-            "limit=2",
-            "--format",
-            "jsonl",
-            "--lake",
-            small_lake(),
-        ],
+        &["query", "run", "explanations_mentioning", "words=a", "limit=2", "--format", "jsonl", "--lake", small_lake()],
     );
     assert_eq!(sea.lines().count(), 2, "{sea}");
 }
@@ -89,10 +120,31 @@ fn every_example_and_view_runs() {
 #[test]
 fn results_come_in_every_format() {
     let query = "SELECT layer, neuron, n_tokens > 0 AS counted FROM neurons WHERE neuron < 2 ORDER BY layer, neuron";
-    insta::assert_snapshot!(sql(&[query]), @r"");
-    insta::assert_snapshot!(sql(&["--format", "csv", query]), @r"");
-    insta::assert_snapshot!(sql(&["--format", "json", query]), @r"");
-    insta::assert_snapshot!(sql(&["--format", "jsonl", query]), @r"");
+    insta::assert_snapshot!(sql(&[query]), @r"
+     layer | neuron | counted
+    -------+--------+---------
+         0 |      0 | true
+         0 |      1 | true
+         1 |      0 | true
+         1 |      1 | true
+    (4 rows)
+    ");
+    insta::assert_snapshot!(sql(&["--format", "csv", query]), @r"
+    layer,neuron,counted
+    0,0,true
+    0,1,true
+    1,0,true
+    1,1,true
+    ");
+    insta::assert_snapshot!(sql(&["--format", "json", query]), @r#"
+    [{"layer":0,"neuron":0,"counted":true},{"layer":0,"neuron":1,"counted":true},{"layer":1,"neuron":0,"counted":true},{"layer":1,"neuron":1,"counted":true}]
+    "#);
+    insta::assert_snapshot!(sql(&["--format", "jsonl", query]), @r#"
+    {"layer":0,"neuron":0,"counted":true}
+    {"layer":0,"neuron":1,"counted":true}
+    {"layer":1,"neuron":0,"counted":true}
+    {"layer":1,"neuron":1,"counted":true}
+    "#);
 
     let ran =
         neuronlake(Path::new(ROOT), &["sql", "--lake", small_lake(), "--format", "parquet", "SELECT * FROM neurons"]);
