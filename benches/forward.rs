@@ -12,12 +12,12 @@ use crate::collection::warm_up;
 use crate::shapes::{THREADS, WINDOW, Windows, everything, flops_per_token, model, pool, top_windows_only};
 
 /// Batches of the size a run takes, new random tokens in every one.
-pub fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let (model, hooks) = model();
     let mut group = criterion.benchmark_group("forward");
     for threads in THREADS {
         let pool = pool(threads);
-        let n_windows = pool.install(|| ForwardPass::new(&model, hooks.clone()).batch_windows());
+        let n_windows = pool.install(|| ForwardPass::new(&model, hooks.clone()).batch_windows(WINDOW));
         let n_tokens = n_windows * WINDOW;
         let shape = format!("12x3072/64/{threads}");
 
@@ -34,11 +34,15 @@ pub fn benches(criterion: &mut Criterion) {
         drop(pass);
         for (name, config) in [("gpt2_small+top_windows", top_windows_only()), ("gpt2_small+collection", everything())]
         {
-            let mut both = Both::new(&model, &hooks, &config, &pool);
+            // Made when it is first wanted: a filter on the command line may leave it out.
+            let mut both = None;
             group.bench_function(format!("{name}/{shape}"), |bencher| {
+                let both = both.get_or_insert_with(|| Both::new(&model, &hooks, &config, &pool));
                 bencher.iter_custom(|iterations| (0..iterations).map(|_| both.step()).sum());
             });
-            both.report(name, threads);
+            if let Some(both) = both {
+                both.report(name, threads);
+            }
         }
     }
     group.finish();
@@ -64,7 +68,7 @@ impl<'a> Both<'a> {
         pool: &'a rayon::ThreadPool,
     ) -> Self {
         let mut pass = ForwardPass::new(model, hooks.to_vec());
-        let n_windows = pool.install(|| pass.batch_windows());
+        let n_windows = pool.install(|| pass.batch_windows(WINDOW));
         let mut windows = Windows::new();
         let collector = warm_up(config, hooks, &mut pass, &mut windows);
         Self {

@@ -9,7 +9,7 @@ const DEPTH: usize = 768;
 const COLUMNS: usize = 3_072;
 
 /// 512 tokens through the first matrix of the MLP. Elements are floating-point operations.
-pub fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");
     group.throughput(Throughput::Elements((2 * ROWS * DEPTH * COLUMNS) as u64));
     let a: Vec<f32> = (0..ROWS * DEPTH).map(|i| (i % 7) as f32 - 3.0).collect();

@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput};
 use crate::scores::{N_BYTES, actual_and_expected};
 
 /// Sums as many floats as the scores benchmark reads.
-pub fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let (actual, expected) = actual_and_expected();
     let mut group = criterion.benchmark_group("memory");
     group.throughput(Throughput::Bytes(N_BYTES as u64));

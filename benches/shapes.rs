@@ -7,26 +7,26 @@ use neuronlake::neurons::pass::OwnedWindow;
 use neuronlake::token_sequences::split::{Split, SplitStrategy};
 
 /// Tokens of a window.
-pub const WINDOW: usize = 64;
+pub(crate) const WINDOW: usize = 64;
 /// Numbers of threads measured.
-pub const THREADS: [usize; 2] = [1, 2];
+pub(crate) const THREADS: [usize; 2] = [1, 2];
 /// Tokens with a row of their own in the table of token means, as 4 GiB of memory allow 36,864 neurons.
 const TRACKED_TOKENS: u32 = 7_281;
 
 /// The model and its 12 hook points of 3,072 neurons.
-pub fn model() -> (SubjectModel, Vec<HookPoint>) {
+pub(crate) fn model() -> (SubjectModel, Vec<HookPoint>) {
     let model = SubjectModel::random_gpt2(Gpt2Shape::SMALL, 1).expect("the shape is a decoder's");
     let hooks = model.select_hook_points("blocks.*.mlp.hook_post").expect("every GPT-2 has them");
     (model, hooks)
 }
 
 /// A pool of so many threads; everything of ours that is parallel runs on the pool it is called in.
-pub fn pool(threads: usize) -> rayon::ThreadPool {
+pub(crate) fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started")
 }
 
 /// Windows without end: every one a document of its own, splits as in a run, tokens as frequent as Zipf has them.
-pub struct Windows {
+pub(crate) struct Windows {
     next: i64,
     state: u64,
     strategy: SplitStrategy,
@@ -34,12 +34,12 @@ pub struct Windows {
 
 impl Windows {
     /// The same windows for every benchmark.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: 0, state: 1, strategy: strategy() }
     }
 
     /// The next `n` windows.
-    pub fn take(&mut self, n: usize) -> Vec<OwnedWindow> {
+    pub(crate) fn take(&mut self, n: usize) -> Vec<OwnedWindow> {
         (0..n)
             .map(|_| {
                 let sequence = self.next;
@@ -66,7 +66,7 @@ fn strategy() -> SplitStrategy {
 }
 
 /// Everything that a run keeps of every neuron.
-pub fn everything() -> CollectorConfig {
+pub(crate) fn everything() -> CollectorConfig {
     let mut config = CollectorConfig::new(&strategy(), 0, WINDOW);
     config.tracked_token_ids = (0..TRACKED_TOKENS).collect();
     config
@@ -74,7 +74,7 @@ pub fn everything() -> CollectorConfig {
 
 /// What scripts/bench_pytorch.py keeps, or the nearest that the collection can do: moments and the 20 strongest windows, and
 /// quantiles, which cannot be left out.
-pub fn top_windows_only() -> CollectorConfig {
+pub(crate) fn top_windows_only() -> CollectorConfig {
     let mut config = everything();
     config.record_sets = vec![RecordSet { split: Split::Train, n_top: 20, n_random: 0 }];
     config.n_quantile_records = 0;
@@ -84,13 +84,13 @@ pub fn top_windows_only() -> CollectorConfig {
 }
 
 /// An empty collection over every neuron of the hook points.
-pub fn collector(config: &CollectorConfig, hooks: &[HookPoint]) -> Collector {
+pub(crate) fn collector(config: &CollectorConfig, hooks: &[HookPoint]) -> Collector {
     let units = hooks.iter().map(|hook| HookUnits::all(hook.name(), hook.width())).collect();
     Collector::new(config.clone(), units).expect("the settings agree")
 }
 
 /// Multiplications and additions of the forward pass per token, up to the last hook: what the model asks for, not what is run.
-pub fn flops_per_token() -> f64 {
+pub(crate) fn flops_per_token() -> f64 {
     let Gpt2Shape { n_layers, d_model, .. } = Gpt2Shape::SMALL;
     let (layers, d) = (n_layers as f64, d_model as f64);
     // Query, key, value and output, then the MLP's way up; its way down in all layers but the last, behind the last hook.

@@ -559,6 +559,14 @@ impl Error {
         }
     }
 
+    /// The error of ours that the engine may have wrapped.
+    pub(crate) fn itself(&self) -> &Self {
+        match self {
+            Self::DataFusion(error) => ours(error).unwrap_or(self),
+            _ => self,
+        }
+    }
+
     /// An error that the engine carried without looking at it.
     fn from_engine(inner: Box<dyn std::error::Error + Send + Sync>) -> Self {
         match inner.downcast::<Self>() {

@@ -98,6 +98,7 @@ fn report(error: &Error) -> ExitCode {
 
 /// The error and, unless it says so itself, the cause at the bottom of it.
 fn with_cause(error: &Error) -> String {
+    let error = error.itself();
     let text = error.to_string();
     let mut root: &dyn std::error::Error = error;
     while let Some(cause) = root.source() {

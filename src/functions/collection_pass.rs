@@ -259,17 +259,18 @@ impl Work<'_> {
         let model = &self.collection.model;
         let first_counted = self.collection.options.first_counted(model);
         let mut pass = ForwardPass::new(model, self.group.hooks.clone());
+        let n_windows = pass.batch_windows(self.group.config.max_window_tokens);
         let mut waiting: Vec<OwnedWindow> = Vec::new();
         loop {
             let received = receiver.blocking_recv();
             let ended = received.is_none();
             waiting.extend(received.into_iter().flatten());
             let mut from = 0;
-            while waiting.len() - from >= pass.batch_windows() || (ended && from < waiting.len()) {
+            while waiting.len() - from >= n_windows || (ended && from < waiting.len()) {
                 if self.cancelled.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let to = (from + pass.batch_windows()).min(waiting.len());
+                let to = (from + n_windows).min(waiting.len());
                 let tiles = pass.run(&waiting[from..to])?;
                 let windows: Vec<_> = waiting[from..to].iter().map(|w| w.as_window(first_counted)).collect();
                 collector.observe(&windows, &tiles)?;

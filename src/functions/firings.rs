@@ -148,7 +148,8 @@ fn scan(
     units.sort_by_key(|(unit, _)| *unit);
     let width = hook_point.width();
     let mut batches = Vec::new();
-    for some in windows.chunks(pass.batch_windows()) {
+    let longest = windows.iter().map(|window| window.token_ids.len()).max().unwrap_or_default();
+    for some in windows.chunks(pass.batch_windows(longest)) {
         let tiles = pass.run(some)?;
         let mut rows = Rows::default();
         let mut at = 0;

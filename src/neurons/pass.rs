@@ -15,6 +15,10 @@ use crate::token_sequences::window::Window;
 
 /// Windows of a tile: enough rows for the matrix products to run at full speed, few enough for the caches.
 const TILE_WINDOWS: usize = 8;
+/// Tokens of a batch. The collection reads the counters of every neuron once a batch, so it costs 1.5 ns a token and neuron in
+/// batches of 4,096 tokens and 2 to 3 in batches of 512 (docs/performance.md); the activations of a batch, 16 kB a neuron, are
+/// a small part of what is kept of it.
+const BATCH_TOKENS: usize = 4_096;
 
 /// Windows done and to do of the pass under way, for whoever shows progress.
 #[derive(Debug, Default)]
@@ -92,9 +96,9 @@ impl<'m> ForwardPass<'m> {
         Self { model, hooks, tiles, scratches: Mutex::new(Vec::new()) }
     }
 
-    /// Windows of a batch that keeps every thread busy.
-    pub fn batch_windows(&self) -> usize {
-        TILE_WINDOWS * rayon::current_num_threads()
+    /// Windows of a batch, of at most so many tokens each: a tile for every thread at least.
+    pub fn batch_windows(&self, window_tokens: usize) -> usize {
+        (BATCH_TOKENS / window_tokens.max(1)).max(TILE_WINDOWS * rayon::current_num_threads())
     }
 
     /// The activations of every hook point over the windows, one after the other: shape `[n_tokens, width]` each.

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::support::{finish, neuronlake, ok, program, small_lake};
+use crate::support::{clean, finish, neuronlake, ok, program, small_lake};
 
 const ROOT: &str = "/";
 const KINGS: &str = "SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') \
@@ -136,9 +137,7 @@ fn results_come_in_every_format() {
     1,0,true
     1,1,true
     ");
-    insta::assert_snapshot!(sql(&["--format", "json", query]), @r#"
-    [{"layer":0,"neuron":0,"counted":true},{"layer":0,"neuron":1,"counted":true},{"layer":1,"neuron":0,"counted":true},{"layer":1,"neuron":1,"counted":true}]
-    "#);
+    insta::assert_snapshot!(sql(&["--format", "json", query]), @r#"[{"layer":0,"neuron":0,"counted":true},{"layer":0,"neuron":1,"counted":true},{"layer":1,"neuron":0,"counted":true},{"layer":1,"neuron":1,"counted":true}]"#);
     insta::assert_snapshot!(sql(&["--format", "jsonl", query]), @r#"
     {"layer":0,"neuron":0,"counted":true}
     {"layer":0,"neuron":1,"counted":true}
@@ -228,4 +227,50 @@ fn progress_goes_to_stderr_and_may_be_silenced() {
 fn a_heat_map_in_a_pipe_has_no_escapes() {
     let out = ok(Path::new(ROOT), &["query", "run", "top_windows", "layer=0", "neuron=1", "--lake", small_lake()]);
     assert!(out.contains("heatmap") && !out.contains('\x1b'), "{out}");
+}
+
+/// At a terminal of the test's own, made by `script` of util-linux; where there is none, the prompt's unit tests stand alone.
+#[test]
+fn the_prompt_answers_and_remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = format!("'{}' sql --lake '{}'", env!("CARGO_BIN_EXE_neuronlake"), small_lake());
+    let mut script = Command::new("script");
+    clean(&mut script, folder.path());
+    script.args(["-qec", &prompt, "/dev/null"]).env("XDG_STATE_HOME", folder.path()).env("TERM", "xterm-256color");
+    let Ok(mut child) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
+        return;
+    };
+    let mut keys = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let (sender, shown) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1024];
+        while let Ok(n @ 1..) = screen.read(&mut bytes) {
+            sender.send(String::from_utf8_lossy(&bytes[..n]).into_owned()).ok();
+        }
+    });
+    let mut seen = String::new();
+    // Keys typed before the prompt is there are lost, so each line waits for what the one before it shows.
+    let mut wait = |sign: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !seen.rsplit_once(sign).is_some_and(|(_, after)| after.contains("> ")) {
+            match shown.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(text) => seen.push_str(&text),
+                Err(fault) => panic!("{fault}, expected '{sign}' and a prompt: {seen:?}"),
+            }
+        }
+    };
+    wait("[K");
+    for (line, sign) in
+        [("SELECT count(*) + 5 AS answer FROM neurons;", "37"), ("SELECT nothing;", "No field named nothing")]
+    {
+        write!(keys, "{line}\r").unwrap();
+        keys.flush().unwrap();
+        wait(sign);
+    }
+    write!(keys, "\\q\r").unwrap();
+    keys.flush().unwrap();
+    assert!(child.wait().unwrap().success());
+    let history = std::fs::read_to_string(folder.path().join("neuronlake/history")).unwrap();
+    assert!(history.contains("AS answer FROM neurons;") && history.contains("SELECT nothing;"), "{history}");
 }
