@@ -12,7 +12,6 @@ WITH windows AS (
         s.explanation,
         s.control,
         s.sample,
-        s.rank,
         window_sums(r.activations, s.expected) AS sums
     FROM simulations s
     JOIN activation_records r
@@ -46,9 +45,9 @@ summaries AS (
         w.neuron,
         w.explanation,
         g.sample_set,
-        score_summaries(w.sums, $seed ORDER BY w.sample DESC, w.rank) FILTER (WHERE NOT w.control) AS own,
+        score_summaries(w.sums, $seed) FILTER (WHERE NOT w.control) AS own,
         -- Of the control only the value is kept: no seed, no interval.
-        score_summaries(w.sums, CAST(NULL AS BIGINT) ORDER BY w.sample DESC, w.rank) FILTER (WHERE w.control) AS control,
+        score_summaries(w.sums, CAST(NULL AS BIGINT)) FILTER (WHERE w.control) AS control,
         count(*) FILTER (WHERE NOT w.control AND w.sums IS NULL) AS n_failed
     FROM windows w
     JOIN (

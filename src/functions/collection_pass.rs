@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use arrow::ipc::writer::FileWriter;
 use datafusion::execution::context::SessionContext;
-use datafusion::prelude::DataFrame;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -216,9 +217,8 @@ impl Collection {
     }
 }
 
-async fn feed(rows: DataFrame, sender: mpsc::Sender<Vec<OwnedWindow>>) -> Result<()> {
-    let mut stream = rows.execute_stream().await?;
-    while let Some(batch) = stream.next().await {
+async fn feed(mut rows: BoxStream<'static, Result<RecordBatch>>, sender: mpsc::Sender<Vec<OwnedWindow>>) -> Result<()> {
+    while let Some(batch) = rows.next().await {
         // A closed channel means that the worker failed; its own error tells why.
         if sender.send(sequences::windows(&batch?)?).await.is_err() {
             break;

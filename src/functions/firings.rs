@@ -88,7 +88,7 @@ async fn send(
 ) -> Result<(), Error> {
     let thresholds = Arc::new(thresholds(collection, hook_point, above).await?);
     let reader = SequenceReader::new(&collection.context, collection.model.id(), &collection.corpus);
-    let mut rows = reader.after(None).await?.execute_stream().await?;
+    let mut rows = reader.after(None).await?;
     while let Some(batch) = rows.next().await {
         let windows = sequence_windows(&batch?)?;
         let (collection, hook_point) = (collection.clone(), hook_point.clone());

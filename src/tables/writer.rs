@@ -1,11 +1,13 @@
 //! Appends batches to a Delta table in commits that never cut a unit in two.
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use super::check::check_batch;
 use super::definition::TableDefinition;
@@ -38,7 +40,7 @@ impl TableWriter {
     /// When the store refuses, or the stored table is another version's.
     pub async fn open(lake: &Lake, definition: &'static TableDefinition, run: &str) -> Result<Self> {
         let table = lake.open_or_create(definition).await?;
-        let writer = new_writer(&table, run)?;
+        let writer = new_writer(&table, definition, run)?;
         Ok(Self { definition, table, writer, run: run.to_owned(), pending: 0, written: 0 })
     }
 
@@ -74,7 +76,7 @@ impl TableWriter {
         done.map_err(|e| Error::TableWrite { table: self.definition.name.clone(), source: Box::new(e) })?;
         self.written += self.pending;
         self.pending = 0;
-        self.writer = new_writer(&self.table, &self.run)?;
+        self.writer = new_writer(&self.table, self.definition, &self.run)?;
         Ok(())
     }
 
@@ -84,14 +86,31 @@ impl TableWriter {
     }
 }
 
-fn new_writer(table: &DeltaTable, run: &str) -> Result<RecordBatchWriter> {
+fn new_writer(table: &DeltaTable, definition: &TableDefinition, run: &str) -> Result<RecordBatchWriter> {
     let level = ZstdLevel::try_new(1).map_err(|e| Error::internal(e.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    // Activations hardly ever repeat: a dictionary of them is work for nothing.
+    let properties = float_columns(definition)
+        .fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, false))
         .build();
     let commit = CommitProperties::default().with_metadata([("neuronlake.run".to_owned(), run.into())]);
     Ok(RecordBatchWriter::for_table(table)?.with_writer_properties(properties).with_commit_properties(commit))
+}
+
+/// Leaf columns of 32-bit floats, alone or in lists.
+fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = ColumnPath> {
+    definition.schema.fields().iter().filter_map(|field| {
+        let name = field.name().clone();
+        match field.data_type() {
+            DataType::Float32 => Some(ColumnPath::from(name)),
+            DataType::List(element) if element.data_type() == &DataType::Float32 => {
+                Some(ColumnPath::from(vec![name, "list".to_owned(), element.name().clone()]))
+            }
+            _ => None,
+        }
+    })
 }
 
 /// The stored schema may name list elements in its own way; the values are the same.

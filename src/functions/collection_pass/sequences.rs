@@ -3,7 +3,8 @@
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::execution::context::SessionContext;
-use datafusion::prelude::DataFrame;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use std::str::FromStr;
 
 use super::literal;
@@ -13,6 +14,9 @@ use crate::token_sequences::split::Split;
 
 /// Marks a token that is a fragment of a character.
 const REPLACEMENT: char = '\u{FFFD}';
+
+/// Sequences of a range: 512 documents' worth of numbers (a document has 2^20 of them).
+const RANGE: usize = 512 << 20;
 
 /// Reads the token sequences of one model and corpus.
 pub(crate) struct SequenceReader<'a> {
@@ -45,15 +49,21 @@ impl<'a> SequenceReader<'a> {
         Ok(self.number("count(*)").await?.unwrap_or_default())
     }
 
-    /// The sequences after one, or all, in order, with their tokens.
-    pub(crate) async fn after(&self, sequence: Option<i64>) -> Result<DataFrame> {
-        let sql = format!(
-            "SELECT sequence, document, split, token_ids, tokens FROM token_sequences WHERE {} AND sequence > {} \
-             ORDER BY sequence",
-            self.condition,
-            sequence.unwrap_or(-1)
-        );
-        Ok(self.context.sql(&sql).await?)
+    /// The sequences after one, or all, in order, with their tokens: read range by range, so that only one range is ever sorted.
+    pub(crate) async fn after(&self, sequence: Option<i64>) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let last = self.number("max(sequence)").await?.map_or(-1, u64::cast_signed);
+        let (context, condition) = (self.context.clone(), self.condition.clone());
+        let ranges = (sequence.unwrap_or(-1)..last).step_by(RANGE).map(move |after| {
+            let sql = format!(
+                "SELECT sequence, document, split, token_ids, \
+                 NOT contains(array_to_string(tokens, ''), '{REPLACEMENT}') AS recordable \
+                 FROM token_sequences WHERE {condition} AND sequence > {after} AND sequence <= {} ORDER BY sequence",
+                after.saturating_add(RANGE as i64)
+            );
+            let context = context.clone();
+            async move { context.sql(&sql).await?.execute_stream().await }
+        });
+        Ok(stream::iter(ranges).then(|range| range).try_flatten().map_err(Error::from).boxed())
     }
 
     async fn number(&self, expression: &str) -> Result<Option<u64>> {
@@ -90,23 +100,16 @@ pub(crate) fn windows(batch: &RecordBatch) -> Result<Vec<OwnedWindow>> {
     let split = split.as_string::<i32>();
     let token_ids = batch.column(3).as_list::<i32>();
     let ids = token_ids.values().as_primitive::<Int32Type>();
-    let tokens = super::super::arguments::string_lists(
-        "collect_activations",
-        &datafusion::logical_expr::ColumnarValue::Array(std::sync::Arc::clone(batch.column(4))),
-        batch.num_rows(),
-    )
-    .map_err(Error::from)?;
-    let texts = tokens.values().as_string::<i32>();
+    let recordable = batch.column(4).as_boolean();
     (0..batch.num_rows())
         .map(|row| {
             let range = token_ids.value_offsets()[row] as usize..token_ids.value_offsets()[row + 1] as usize;
-            let texts_range = tokens.value_offsets()[row] as usize..tokens.value_offsets()[row + 1] as usize;
             Ok(OwnedWindow {
                 sequence: sequence.value(row),
                 document: document.value(row),
                 split: Split::from_str(split.value(row))?,
                 token_ids: ids.values()[range].iter().map(|id| id.cast_unsigned()).collect(),
-                recordable: !texts_range.into_iter().any(|i| texts.value(i).contains(REPLACEMENT)),
+                recordable: recordable.value(row),
             })
         })
         .collect()
