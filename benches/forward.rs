@@ -102,6 +102,7 @@ impl<'a> Both<'a> {
     }
 
     /// What only a look inside the step shows, one line for scripts/bench.
+    #[expect(clippy::print_stdout, reason = "scripts/bench reads the line from standard output")]
     fn report(&self, name: &str, threads: usize) {
         let n_tokens = (self.n_steps * self.n_windows * WINDOW) as f64;
         let forward = self.forward.as_secs_f64();

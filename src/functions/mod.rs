@@ -1,6 +1,6 @@
 //! The SQL surface: each function of ours in the file of its name.
 //!
-//! A function only moves values between Arrow and the stage that does the work; [`register`] is the one list of them.
+//! A function only moves values between Arrow and the stage that does the work; `register` is the one list of them.
 
 use std::sync::Arc;
 

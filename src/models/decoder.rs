@@ -12,19 +12,19 @@ use crate::error::Result;
 /// Everything a forward pass reads.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// [d_model, n_vocab]: column t is token t's embedding.
+    /// `[d_model, n_vocab]`: column t is token t's embedding.
     pub(crate) embedding: PackedMatrix,
     pub(crate) positions: Positions,
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Norm,
-    /// [d_model, n_vocab], unless it is the embedding.
+    /// `[d_model, n_vocab]`, unless it is the embedding.
     pub(crate) unembedding: Option<PackedMatrix>,
 }
 
 /// How a token's position enters.
 #[derive(Debug)]
 pub(crate) enum Positions {
-    /// [n_context, d_model], added to the token embedding.
+    /// `[n_context, d_model]`, added to the token embedding.
     Learned(Vec<f32>),
     /// Queries and keys are rotated.
     Rotary(RotaryTable),
@@ -36,7 +36,7 @@ pub(crate) struct Block {
     pub(crate) attention_norm: Norm,
     /// [d_model, (n_heads + 2 n_kv_heads) * d_head]: queries, then keys, then values.
     pub(crate) qkv: Linear,
-    /// [n_heads * d_head, d_model].
+    /// `[n_heads * d_head, d_model]`.
     pub(crate) attention_out: Linear,
     pub(crate) mlp_norm: Norm,
     pub(crate) mlp: Mlp,
@@ -45,9 +45,9 @@ pub(crate) struct Block {
 /// An MLP's matrices.
 #[derive(Debug)]
 pub(crate) enum Mlp {
-    /// GELU: [d_model, d_mlp] and [d_mlp, d_model].
+    /// GELU: `[d_model, d_mlp]` and `[d_mlp, d_model]`.
     Gelu { input: Linear, output: Linear },
-    /// SwiGLU: two of [d_model, d_mlp] and [d_mlp, d_model].
+    /// SwiGLU: two of `[d_model, d_mlp]` and `[d_mlp, d_model]`.
     SwiGlu { gate: Linear, up: Linear, output: Linear },
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    /// Normalises each row of `rows` [n, d_model] into `out`.
+    /// Normalises each row of `rows` `[n, d_model]` into `out`.
     pub(crate) fn apply(&self, rows: &[f32], out: &mut [f32]) {
         let affine = Affine { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon };
         match self.family {
@@ -182,14 +182,14 @@ impl Loader<'_> {
         Ok(Norm { family, weight, bias, epsilon })
     }
 
-    /// GPT-2's linear layer, whose weight is [inputs, outputs].
+    /// GPT-2's linear layer, whose weight is `[inputs, outputs]`.
     fn conv1d(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let weight = self.source.load(&format!("{name}.weight"), &[inputs, outputs])?;
         let bias = self.source.load(&format!("{name}.bias"), &[outputs])?;
         Ok(Linear { weight: PackedMatrix::new(&weight, inputs, outputs, Layout::DepthByColumns), bias })
     }
 
-    /// A linear layer whose weight is [outputs, inputs], with a bias where the configuration says so.
+    /// A linear layer whose weight is `[outputs, inputs]`, with a bias where the configuration says so.
     fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
         let biases = self.config.biases;
         let biased = if name.contains(".mlp.") { biases.mlp } else { biases.attention_out };

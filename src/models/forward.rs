@@ -14,12 +14,12 @@ use super::token_batch::TokenBatch;
 /// Buffers of a forward pass; one a thread, reused from tile to tile, so that a steady state allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// The residual stream, [n_tokens, d_model].
+    /// The residual stream, `[n_tokens, d_model]`.
     residual: Vec<f32>,
     normalized: Vec<f32>,
     qkv: Vec<f32>,
     z: Vec<f32>,
-    /// What a half block adds to the residual stream, [n_tokens, d_model].
+    /// What a half block adds to the residual stream, `[n_tokens, d_model]`.
     update: Vec<f32>,
     neurons: Vec<f32>,
     linear: Vec<f32>,
@@ -177,7 +177,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Each head's part of the attention output, [n_tokens, n_heads, d_model].
+    /// Each head's part of the attention output, `[n_tokens, n_heads, d_model]`.
     fn head_results<'s>(
         self,
         out: &Linear,
@@ -231,7 +231,7 @@ impl Pass<'_> {
         taps.emit(HookKind::ResidPost, layer, residual)
     }
 
-    /// The attention pattern [n_heads, query, key] of the layer that `resid_pre` stands before, for a batch of one
+    /// The attention pattern `[n_heads, query, key]` of the layer that `resid_pre` stands before, for a batch of one
     /// sequence.
     pub(crate) fn attention_pattern(self, resid_pre: &HookPoint, block: &Block, scratch: &mut Scratch) -> Vec<f32> {
         let n = self.n_tokens();

@@ -8,31 +8,31 @@ use crate::error::{Error, Result};
 /// What is read at a hook point, in order of computation within a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookKind {
-    /// Token embeddings, [d_model].
+    /// Token embeddings, `[d_model]`.
     Embed,
-    /// Learned position embeddings, [d_model]; GPT-2 only.
+    /// Learned position embeddings, `[d_model]`; GPT-2 only.
     PosEmbed,
-    /// The residual stream before a block, [d_model].
+    /// The residual stream before a block, `[d_model]`.
     ResidPre,
-    /// Outputs of the attention heads before the output matrix, [n_heads * d_head].
+    /// Outputs of the attention heads before the output matrix, `[n_heads * d_head]`.
     AttnZ,
-    /// What each head adds to the residual stream, [n_heads * d_model], without the output bias.
+    /// What each head adds to the residual stream, `[n_heads * d_model]`, without the output bias.
     AttnResult,
-    /// What attention adds to the residual stream, [d_model].
+    /// What attention adds to the residual stream, `[d_model]`.
     AttnOut,
-    /// The residual stream between attention and MLP, [d_model].
+    /// The residual stream between attention and MLP, `[d_model]`.
     ResidMid,
-    /// MLP neurons before the activation function, [d_mlp]; for Llama the gate.
+    /// MLP neurons before the activation function, `[d_mlp]`; for Llama the gate.
     MlpPre,
-    /// What the gate is multiplied with, [d_mlp]; Llama only.
+    /// What the gate is multiplied with, `[d_mlp]`; Llama only.
     MlpPreLinear,
-    /// MLP neurons: what the MLP's output matrix reads, [d_mlp].
+    /// MLP neurons: what the MLP's output matrix reads, `[d_mlp]`.
     MlpPost,
-    /// What the MLP adds to the residual stream, [d_model].
+    /// What the MLP adds to the residual stream, `[d_model]`.
     MlpOut,
-    /// The residual stream after a block, [d_model].
+    /// The residual stream after a block, `[d_model]`.
     ResidPost,
-    /// The final norm's output with its gain and bias, which the unembedding reads, [d_model].
+    /// The final norm's output with its gain and bias, which the unembedding reads, `[d_model]`.
     ///
     /// TransformerLens takes Llama's before the gain; under its default folding of gains the two are the same.
     LnFinalNormalized,

@@ -1,7 +1,7 @@
 //! Subject models: decoders with hook points, read from the files that models are published in.
 //!
-//! [`source`] says where a model is; [`weights`] reads its tensors by name and [`config`] its shape; [`decoder`] packs
-//! both for the [`kernels`]; [`forward`] runs a tile of token sequences and hands the values at [`hook_points`] to the
+//! [`source`] says where a model is; `weights` reads its tensors by name and [`config`] its shape; `decoder` packs
+//! both for the `kernels`; [`forward`] runs a tile of token sequences and hands the values at [`hook_points`] to the
 //! caller; [`tokenizer`] turns text into token ids; [`subject_model`] is all of it under one name. [`hub`] fetches models.
 //! Nothing here knows tables: a caller sees slices of f32.
 

@@ -208,7 +208,7 @@ impl SubjectModel {
 
     /// Runs token sequences through the model on this thread and hands `sink` the values at each hook point.
     ///
-    /// `sink` gets the index into `hooks` and the values [n_tokens, width], row-major, in the units of the model, once for
+    /// `sink` gets the index into `hooks` and the values `[n_tokens, width]`, row-major, in the units of the model, once for
     /// each hook point in order of computation; the pass stops after the last. Positions restart at 0 in each sequence and
     /// attention stays inside it. The values of a sequence are the same bits whatever else is in the batch.
     ///
@@ -233,7 +233,7 @@ impl SubjectModel {
         Ok(())
     }
 
-    /// Logits [n_tokens, n_vocab] of one sequence.
+    /// Logits `[n_tokens, n_vocab]` of one sequence.
     ///
     /// # Errors
     /// As [`SubjectModel::forward`].
@@ -247,7 +247,7 @@ impl SubjectModel {
         Ok(logits)
     }
 
-    /// The attention pattern of one layer over one sequence, [n_heads, query, key]; each query's weights sum to 1.
+    /// The attention pattern of one layer over one sequence, `[n_heads, query, key]`; each query's weights sum to 1.
     ///
     /// This is TransformerLens's `attn.hook_pattern`, which has no fixed number of values a token and so no neurons.
     ///

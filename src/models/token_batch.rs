@@ -23,7 +23,7 @@ impl<'a> TokenBatch<'a> {
         Ok(Self { token_ids, offsets })
     }
 
-    /// All tokens, [n_tokens].
+    /// All tokens, `[n_tokens]`.
     pub fn token_ids(&self) -> &'a [u32] {
         self.token_ids
     }

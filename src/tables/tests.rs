@@ -157,7 +157,7 @@ fn values(field: &Field, partition: bool) -> ArrayRef {
                 DataType::Utf8 => {
                     let mut lists = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
                     lists.append_value([Some("a"), Some(" b"), Some("")]);
-                    lists.append_option((!gap).then(|| std::iter::empty::<Option<&str>>()));
+                    lists.append_option((!gap).then(std::iter::empty::<Option<&str>>));
                     lists.append_value([Some("\u{fffd}")]);
                     Arc::new(lists.finish())
                 }
@@ -368,7 +368,7 @@ async fn a_lake_of_another_version_is_named_with_the_column() {
         let messages = [
             lake.open(table("documents").unwrap()).await.unwrap_err().to_string(),
             TableWriter::open(&lake, table("documents").unwrap(), "run").await.unwrap_err().to_string(),
-            Error::from(session.sql("SELECT document FROM documents").await.unwrap_err()).to_string(),
+            session.sql("SELECT document FROM documents").await.unwrap_err().to_string(),
         ];
         for message in messages {
             assert!(message.contains("documents/' was written by another version of neuronlake: "), "{message}");

@@ -25,11 +25,11 @@ pub(crate) struct Head<'a> {
 /// Memory of one head's attention, kept between calls.
 #[derive(Debug, Default)]
 pub(crate) struct AttentionScratch {
-    /// Transposed keys, [d_head, padded n_tokens].
+    /// Transposed keys, `[d_head, padded n_tokens]`.
     keys: Vec<f32>,
-    /// Values, [n_tokens, padded d_head].
+    /// Values, `[n_tokens, padded d_head]`.
     values: Vec<f32>,
-    /// After a call: the attention pattern, [n_tokens, padded n_tokens], zero above the diagonal.
+    /// After a call: the attention pattern, `[n_tokens, padded n_tokens]`, zero above the diagonal.
     pattern: Vec<f32>,
 }
 

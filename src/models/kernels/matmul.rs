@@ -15,21 +15,21 @@ const DEPTH_BLOCK: usize = 384;
 /// Rows of a block: the packed block (at most 250 kB) stays in the second-level cache.
 const ROW_BLOCK: usize = 24 * MAX_ROWS;
 
-/// A matrix [depth, columns] cut into panels of [`PANEL`] columns, the last one filled up with zeros.
+/// A matrix `[depth, columns]` cut into panels of [`PANEL`] columns, the last one filled up with zeros.
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
     depth: usize,
     columns: usize,
-    /// [panel, depth, PANEL].
+    /// `[panel, depth, PANEL]`.
     panels: Vec<f32>,
 }
 
 /// How the two dimensions of a matrix lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// [depth, columns]: GPT-2's Conv1D weights.
+    /// `[depth, columns]`: GPT-2's Conv1D weights.
     DepthByColumns,
-    /// [columns, depth]: the weights of a linear layer, applied as x W^T.
+    /// `[columns, depth]`: the weights of a linear layer, applied as x W^T.
     ColumnsByDepth,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: &'a [f32],
 }
 
-/// Writes `values` [n, depth] x `weights` + `bias` to `out` [n, columns]; `bias` is empty or one value a column.
+/// Writes `values` `[n, depth]` x `weights` + `bias` to `out` `[n, columns]`; `bias` is empty or one value a column.
 pub(crate) fn matmul(
     values: &[f32],
     weights: &PackedMatrix,
@@ -155,7 +155,7 @@ impl Product<'_> {
     }
 }
 
-/// Rearranges `depth` values of a block of rows to [tile, depth, tile_rows], in the order in which a tile reads them.
+/// Rearranges `depth` values of a block of rows to `[tile, depth, tile_rows]`, in the order in which a tile reads them.
 fn pack_rows(rows: Rows<'_>, block: Range<usize>, start: usize, depth: usize, tile_rows: usize, packed: &mut Vec<f32>) {
     packed.clear();
     packed.resize(block.len().div_ceil(tile_rows) * tile_rows * depth, 0.0);

@@ -53,7 +53,7 @@ fn layer_norm_body<const FUSED: bool>(rows: &[f32], affine: Affine<'_>, out: &mu
 }
 
 multiversion! {
-    /// LayerNorm of each row of `rows` [n, width] (Ba et al. 2016); `affine.bias` must be as long as the weight.
+    /// LayerNorm of each row of `rows` `[n, width]` (Ba et al. 2016); `affine.bias` must be as long as the weight.
     pub(crate) fn layer_norm(rows: &[f32], affine: Affine<'_>, out: &mut [f32]) = layer_norm_body
 }
 
@@ -70,6 +70,6 @@ fn rms_norm_body<const FUSED: bool>(rows: &[f32], affine: Affine<'_>, out: &mut 
 }
 
 multiversion! {
-    /// RMSNorm of each row of `rows` [n, width] (Zhang and Sennrich 2019).
+    /// RMSNorm of each row of `rows` `[n, width]` (Zhang and Sennrich 2019).
     pub(crate) fn rms_norm(rows: &[f32], affine: Affine<'_>, out: &mut [f32]) = rms_norm_body
 }

@@ -2,7 +2,7 @@
 
 use super::isa::multiversion;
 
-/// Cosines and sines of every position, [n_positions, d_head / 2] each.
+/// Cosines and sines of every position, `[n_positions, d_head / 2]` each.
 #[derive(Debug)]
 pub(crate) struct RotaryTable {
     half: usize,

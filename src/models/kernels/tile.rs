@@ -24,9 +24,9 @@ impl Isa {
 /// One tile's operands: `out[r][c] (+)= sum over k of a[k][r] * b[k][c]`, summed over k in order.
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
-    /// [depth, tile_rows], the rows that do not exist being zero.
+    /// `[depth, tile_rows]`, the rows that do not exist being zero.
     pub(crate) a: &'a [f32],
-    /// [depth, PANEL].
+    /// `[depth, PANEL]`.
     pub(crate) b: &'a [f32],
     /// [rows.., PANEL] with `stride` floats from row to row.
     pub(crate) out: &'a mut [f32],
