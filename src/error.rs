@@ -483,6 +483,150 @@ pub enum Error {
         reason: String,
     },
 
+    // Language models: the user's, the endpoint's or the network's fault.
+    /// A method (explainer, simulator or scorer) that does not exist.
+    #[error("{kind}: expected one of {}, got '{got}'", known.join(", "))]
+    MethodUnknown {
+        /// `explainer`, `simulator` or `scorer`.
+        kind: &'static str,
+        /// Every method of that kind.
+        known: Vec<&'static str>,
+        /// What was asked for.
+        got: String,
+    },
+    /// A method that needs a language model was named without one, or the other way round.
+    #[error("{kind} '{method}': {reason}")]
+    MethodModel {
+        /// `explainer`, `simulator` or `scorer`.
+        kind: &'static str,
+        /// The method.
+        method: String,
+        /// What was expected and how to write it.
+        reason: String,
+    },
+    /// No key for an endpoint that wants one.
+    #[error("model '{model}': expected a key in the environment variable {variable}, found none")]
+    ApiKeyMissing {
+        /// The model asked for.
+        model: String,
+        /// Where the key is looked for.
+        variable: String,
+    },
+    /// The endpoint refused the key.
+    #[error("model '{model}': the endpoint refused the key in {variable} (HTTP status {status})")]
+    ApiKeyRefused {
+        /// The model asked for.
+        model: String,
+        /// Where the key was found.
+        variable: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// The endpoint will never answer this request.
+    #[error("model '{model}': the endpoint '{endpoint}' refused the request (HTTP status {status}): {reason}")]
+    CompletionRefused {
+        /// The model asked for.
+        model: String,
+        /// The endpoint's address, without secrets.
+        endpoint: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said, shortened.
+        reason: String,
+    },
+    /// The endpoint did not answer, however often it was asked.
+    #[error(
+        "model '{model}': no reply from '{endpoint}' after {tries} tries: {reason}; what was answered is kept, run the same command again to go on"
+    )]
+    CompletionFailed {
+        /// The model asked for.
+        model: String,
+        /// The endpoint's address, without secrets.
+        endpoint: String,
+        /// Tries made.
+        tries: u32,
+        /// The last fault.
+        reason: String,
+    },
+    /// A reply that is not what the endpoint's own interface promises.
+    #[error("model '{model}': malformed reply: {reason}")]
+    ReplyMalformed {
+        /// The model asked for.
+        model: String,
+        /// What was expected and what was there.
+        reason: String,
+    },
+    /// A prompt that does not fit the model's context, with every example dropped that could be.
+    #[error("model '{model}': the prompt needs {needed} tokens with its reply, {} more than the context of {context_length}", needed - context_length)]
+    ContextTooShort {
+        /// The model.
+        model: String,
+        /// Tokens of prompt and reply.
+        needed: usize,
+        /// What the model can hold.
+        context_length: usize,
+    },
+    /// A method that reads log-probabilities from a model that gives none.
+    #[error("model '{model}': {what} needs {kind}, which this engine does not give; {instead}")]
+    LogProbabilitiesMissing {
+        /// The model.
+        model: String,
+        /// The method that asked.
+        what: String,
+        /// `log-probabilities inside the prompt` or `log-probabilities of the reply`.
+        kind: &'static str,
+        /// Which methods work.
+        instead: String,
+    },
+    /// An endpoint whose echoed log-probabilities belong to the neighbouring token.
+    #[error(
+        "model '{model}': the endpoint '{endpoint}' shifts its echoed log-probabilities by one token (a known fault of some servers), so values read there would be wrong; use one_at_a_time or log_probability_free"
+    )]
+    LogProbabilitiesShifted {
+        /// The model.
+        model: String,
+        /// The endpoint's address, without secrets.
+        endpoint: String,
+    },
+    /// The next call could cost more than is left.
+    #[error("budget reached: {spent} of {budget} spent; {done}; run the same command with a larger --budget to go on")]
+    BudgetReached {
+        /// What was spent, with its unit.
+        spent: String,
+        /// What may be spent, with its unit.
+        budget: String,
+        /// What is done, and what the rest would cost as far as is known.
+        done: String,
+    },
+    /// A budget in dollars for a model without a price.
+    #[error(
+        "model '{model}': no price known, so a budget in dollars cannot be kept; add it to '{prices}' or give the budget in tokens"
+    )]
+    PriceUnknown {
+        /// The model.
+        model: String,
+        /// The price table.
+        prices: String,
+    },
+    /// The store of replies cannot be read or written.
+    #[error("store of replies '{}': {reason}", path.display())]
+    CompletionStore {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected and what happened.
+        reason: String,
+    },
+    /// A simulator or judge that cannot tell right from wrong explanations.
+    #[error("{kind} '{method}' cannot tell true from false explanations: {found}; use another, or --force")]
+    Untrustworthy {
+        /// `simulator` or `scorer`.
+        kind: &'static str,
+        /// The method and its model.
+        method: String,
+        /// How often it ranked the true explanation first.
+        found: String,
+    },
+
     // The engine's or the network's fault.
     /// Ctrl-C.
     #[error("interrupted; what was committed stays, run the same command again to go on")]
@@ -524,6 +668,10 @@ impl Error {
             | Self::HookPointUnknown { .. }
             | Self::NeuronOutOfRange { .. }
             | Self::QueryUnknown { .. }
+            | Self::MethodUnknown { .. }
+            | Self::MethodModel { .. }
+            | Self::ApiKeyMissing { .. }
+            | Self::PriceUnknown { .. }
             | Self::SettingsChanged { .. } => 2,
             Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,

@@ -1,0 +1,41 @@
+//! Prompts with places where a distribution is read instead of a text generated.
+
+use super::request::Message;
+
+/// A part of the answer that a model is made to read as its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Piece {
+    /// Text as it stands.
+    Text(String),
+    /// A place where the distribution over the candidates is read; the model then reads this text there.
+    Slot(String),
+}
+
+/// A conversation whose last answer is given, with slots in it.
+///
+/// The values of all slots cost one forward pass: a slot's distribution depends only on what stands before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlotPrompt {
+    /// The conversation up to the answer; ends with the user's turn.
+    pub messages: Vec<Message>,
+    /// The answer. Each text is cut into tokens by itself, so that a slot stands between tokens.
+    pub answer: Vec<Piece>,
+    /// What may stand at a slot, such as "0" to "9".
+    pub candidates: Vec<String>,
+}
+
+/// What was read at one slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotReading {
+    /// Natural log-probability of each candidate; `None` where the engine told none.
+    pub log_probabilities: Vec<Option<f64>>,
+}
+
+/// A text whose tokens' losses are read, after a text that is only read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Continuation {
+    /// What stands before, without a chat template.
+    pub prefix: String,
+    /// The text whose losses are wanted.
+    pub text: String,
+}
