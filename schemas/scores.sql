@@ -6,8 +6,10 @@ CREATE EXTERNAL TABLE scores (
     neuron       INT     NOT NULL COMMENT '0-based index along the last dimension of the hook point',
     corpus       VARCHAR NOT NULL COMMENT 'corpus the values were read on',
     explanation  VARCHAR NOT NULL COMMENT 'key of explanations',
-    scorer       VARCHAR NOT NULL COMMENT 'the simulator or judge behind the number, e.g. token_lookup',
-    metric       VARCHAR NOT NULL COMMENT 'ev_correlation | explained_variance | rsquared_uncentred | absolute_dev_explained',
+    scorer       VARCHAR NOT NULL COMMENT 'the simulator or judge behind the number: token_lookup, all_at_once, detection, fuzzing, …',
+    scorer_model VARCHAR COMMENT 'model behind the scorer, e.g. openai:gpt-4o; NULL for a scorer without one',
+    calibration  VARCHAR NOT NULL COMMENT 'how simulated values were brought to the neuron''s units: none | linear | percentile, fitted on split calibration',
+    metric       VARCHAR NOT NULL COMMENT 'of simulations: ev_correlation | explained_variance | rsquared_uncentred | absolute_dev_explained | ablation; of judgements: accuracy | balanced_accuracy | precision | recall | f1 | roc_auc | hit_rate',
     sample_set   VARCHAR NOT NULL COMMENT 'top_and_random | random_only | top_only',
     split        VARCHAR NOT NULL COMMENT 'split of the windows scored, never train',
     value        DOUBLE  COMMENT 'at most 1, larger is better; NULL when undefined, see reason',
@@ -17,6 +19,6 @@ CREATE EXTERNAL TABLE scores (
     reason       VARCHAR COMMENT 'why value is NULL; NULL otherwise',
     n_windows    INT     NOT NULL COMMENT 'windows scored',
     n_tokens     BIGINT  NOT NULL COMMENT 'tokens scored',
-    n_failed     INT     NOT NULL COMMENT 'windows left out because their simulation failed',
+    n_failed     INT     NOT NULL COMMENT 'windows left out because their simulation or judgement failed',
     run          VARCHAR NOT NULL COMMENT 'the run that wrote the row, a key of runs'
 ) STORED AS DELTATABLE PARTITIONED BY (model, hook_point) WITH ORDER (neuron ASC) LOCATION 'scores';

@@ -1,4 +1,4 @@
--- summary: Writes an explanation of every unit from what it does on the train split.
+-- summary: Writes an explanation of every unit from its mean activation over tokens of the train split; no language model.
 -- reads: token_activations, neurons, explanations
 -- writes: explanations
 -- per: hook_point
@@ -11,12 +11,15 @@ SELECT
     t.layer,
     t.neuron,
     t.corpus,
-    substr(encode(sha256(concat_ws('|', t.model, t.hook_point, t.neuron, t.corpus, $explainer, '', 0)), 'hex'), 1, 16)
+    substr(encode(sha256(concat_ws('|', t.model, t.hook_point, t.neuron, t.corpus, $explainer, '', 0, 0)), 'hex'), 1, 16)
         AS explanation,
     $explainer AS explainer,
     CAST(NULL AS VARCHAR) AS explainer_model,
     CAST(0 AS INT) AS sample_no,
+    CAST(0 AS INT) AS round,
+    CAST(NULL AS VARCHAR) AS revised,
     explain(named_struct('deviation', sqrt(n.variance), 'tokens', t.tokens), $explainer) AS text,
+    CAST(NULL AS VARCHAR) AS reason,
     CAST(NULL AS VARCHAR) AS completion,
     $run AS run
 FROM (

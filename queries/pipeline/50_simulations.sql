@@ -1,4 +1,4 @@
--- summary: Simulates every explanation, and as a control the explanation of another unit, on windows the explainer never saw.
+-- summary: Simulates every token lookup, and as a control the lookup of another unit, on windows the explainer never saw.
 -- reads: explanations, token_activations, activation_records, token_sequences, simulations
 -- writes: simulations
 -- per: hook_point
@@ -73,12 +73,16 @@ SELECT
     trials.control,
     texts.explanation AS source_explanation,
     $simulator AS simulator,
+    CAST(NULL AS VARCHAR) AS simulator_model,
     simulation_scale($simulator) AS scale,
     r.sample,
     r.rank,
     r.sequence,
     r.split,
     simulate(texts.text, s.tokens, $simulator, texts.evidence) AS expected,
+    CAST(NULL AS FLOAT) AS number_mass,
+    CAST(NULL AS VARCHAR) AS reason,
+    CAST(NULL AS VARCHAR) AS completion,
     $run AS run
 FROM activation_records r
 JOIN trials ON trials.neuron = r.neuron

@@ -3,22 +3,53 @@
 -- writes: scores
 -- per: hook_point
 -- unit: neuron
--- params: $run, $model, $corpus, $hook_point, $first_neuron, $last_neuron, $simulator, $split, $seed
+-- params: $run, $model, $corpus, $hook_point, $first_neuron, $last_neuron, $simulator, $simulator_model, $calibration, $split, $seed
 INSERT INTO scores
-WITH windows AS (
+WITH calibrations AS (
     SELECT
-        s.layer,
-        s.neuron,
         s.explanation,
         s.control,
-        s.sample,
-        window_sums(r.activations, s.expected) AS sums
+        fit_calibration(r.activations, s.expected, $calibration) AS fit
     FROM simulations s
     JOIN activation_records r
         ON r.neuron = s.neuron
         AND r.sequence = s.sequence
         AND r.sample = s.sample
         AND r.split = s.split
+    WHERE s.model = $model
+    AND s.hook_point = $hook_point
+    AND s.corpus = $corpus
+    AND s.neuron BETWEEN $first_neuron AND $last_neuron
+    AND s.simulator = $simulator
+    AND COALESCE(s.simulator_model, '') = $simulator_model
+    AND s.split = 'calibration'
+    AND $calibration <> 'none'
+    AND r.model = $model
+    AND r.hook_point = $hook_point
+    AND r.corpus = $corpus
+    AND r.split = 'calibration'
+    GROUP BY s.explanation, s.control
+),
+windows AS (
+    SELECT
+        s.layer,
+        s.neuron,
+        s.explanation,
+        s.control,
+        s.sample,
+        window_sums(
+            r.activations,
+            calibrate(s.expected, CASE WHEN $calibration = 'none' THEN 'none' ELSE c.fit END)
+        ) AS sums
+    FROM simulations s
+    JOIN activation_records r
+        ON r.neuron = s.neuron
+        AND r.sequence = s.sequence
+        AND r.sample = s.sample
+        AND r.split = s.split
+    LEFT JOIN calibrations c
+        ON c.explanation = s.explanation
+        AND c.control = s.control
     LEFT ANTI JOIN (
         SELECT DISTINCT explanation
         FROM scores
@@ -26,13 +57,17 @@ WITH windows AS (
         AND hook_point = $hook_point
         AND corpus = $corpus
         AND scorer = $simulator
+        AND COALESCE(scorer_model, '') = $simulator_model
+        AND calibration = $calibration
         AND split = $split
+        AND metric <> 'ablation'
     ) done ON done.explanation = s.explanation
     WHERE s.model = $model
     AND s.hook_point = $hook_point
     AND s.corpus = $corpus
     AND s.neuron BETWEEN $first_neuron AND $last_neuron
     AND s.simulator = $simulator
+    AND COALESCE(s.simulator_model, '') = $simulator_model
     AND s.split = $split
     AND r.model = $model
     AND r.hook_point = $hook_point
@@ -67,6 +102,8 @@ SELECT
     $corpus AS corpus,
     explanation,
     $simulator AS scorer,
+    NULLIF($simulator_model, '') AS scorer_model,
+    $calibration AS calibration,
     o['metric'] AS metric,
     sample_set,
     $split AS split,

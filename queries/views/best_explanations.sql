@@ -8,8 +8,10 @@ SELECT
     corpus,
     explanation,
     explainer,
+    explainer_model,
     text,
     scorer,
+    scorer_model,
     split,
     value,
     control,
@@ -25,8 +27,10 @@ FROM (
         s.corpus,
         s.explanation,
         s.explainer,
+        s.explainer_model,
         s.text,
         s.scorer,
+        s.scorer_model,
         s.split,
         s.value,
         s.control,
@@ -39,5 +43,7 @@ FROM (
         ) AS place
     FROM explanation_scores s
     WHERE s.value IS NOT NULL
+    -- Calibration chooses among samples: its scores are of windows that were looked at.
+    AND s.split <> 'calibration'
 )
 WHERE place = 1

@@ -1,4 +1,4 @@
--- summary: One row per explanation and scorer: the metrics side by side, with control and interval.
+-- summary: One row per explanation and simulator: the metrics side by side, with control and interval.
 -- reads: explanations, scores
 SELECT
     e.model,
@@ -8,8 +8,11 @@ SELECT
     e.corpus,
     e.explanation,
     e.explainer,
+    e.explainer_model,
     e.text,
     s.scorer,
+    s.scorer_model,
+    s.calibration,
     s.split,
     max(s.value) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS value,
     max(s.control) FILTER (WHERE s.metric = 'ev_correlation' AND s.sample_set = 'top_and_random') AS control,
@@ -24,5 +27,7 @@ JOIN scores s
     ON s.model = e.model
     AND s.hook_point = e.hook_point
     AND s.explanation = e.explanation
+WHERE s.metric IN ('ev_correlation', 'explained_variance')
 GROUP BY
-    e.model, e.hook_point, e.layer, e.neuron, e.corpus, e.explanation, e.explainer, e.text, s.scorer, s.split
+    e.model, e.hook_point, e.layer, e.neuron, e.corpus, e.explanation, e.explainer, e.explainer_model, e.text, s.scorer,
+    s.scorer_model, s.calibration, s.split

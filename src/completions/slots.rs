@@ -24,6 +24,23 @@ pub struct SlotPrompt {
     pub candidates: Vec<String>,
 }
 
+impl SlotPrompt {
+    /// Slots in the answer.
+    pub fn n_slots(&self) -> usize {
+        self.answer.iter().filter(|piece| matches!(piece, Piece::Slot(_))).count()
+    }
+
+    /// The whole conversation as the model reads it, the answer its last turn.
+    pub fn whole(&self) -> Vec<Message> {
+        let answer = self.answer.iter().map(|piece| match piece {
+            Piece::Text(text) | Piece::Slot(text) => text.as_str(),
+        });
+        let mut messages = self.messages.clone();
+        messages.push(Message::assistant(answer.collect::<String>()));
+        messages
+    }
+}
+
 /// What was read at one slot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotReading {

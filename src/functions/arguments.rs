@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, Expr, Volatility};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, Expr, TypeSignature, Volatility};
 use datafusion::logical_expr::{Documentation, DocumentationBuilder, Signature};
 
 /// Section of the docs our functions stand in.
@@ -18,6 +19,18 @@ pub(crate) fn signature(n: usize) -> Signature {
     Signature::any(n, Volatility::Immutable)
 }
 
+/// A function that may ask a language model, with one of these numbers of arguments: never folded, merged or moved.
+pub(crate) fn asked(counts: &[usize]) -> Signature {
+    Signature::one_of(counts.iter().map(|n| TypeSignature::Any(*n)).collect(), Volatility::Volatile)
+}
+
+/// What the engine reports where it calls such a function other than from a projection or a filter.
+pub(crate) fn not_async(function: &str) -> DataFusionError {
+    exec_datafusion_err!(
+        "'{function}' asks a model and can stand only in SELECT lists and WHERE, not in joins, windows or constant expressions"
+    )
+}
+
 /// A function's entry in docs/functions.md.
 pub(crate) fn document(description: &str, syntax: &str, example: &str) -> Documentation {
     DocumentationBuilder::new_with_details(SECTION, description, syntax).with_sql_example(example).build()
@@ -26,6 +39,11 @@ pub(crate) fn document(description: &str, syntax: &str, example: &str) -> Docume
 /// `FLOAT[]`.
 pub(crate) fn float_list() -> DataType {
     DataType::List(Arc::new(Field::new("element", DataType::Float32, true)))
+}
+
+/// `VARCHAR[]`.
+pub(crate) fn string_list() -> DataType {
+    DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)))
 }
 
 /// The argument as an array of `n_rows` strings.
@@ -43,8 +61,7 @@ pub(crate) fn strings(function: &str, argument: &ColumnarValue, n_rows: usize) -
 
 /// The argument as an array of lists of strings.
 pub(crate) fn string_lists(function: &str, argument: &ColumnarValue, n_rows: usize) -> Result<ListArray> {
-    let wanted = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
-    lists(function, argument, n_rows, &wanted)
+    lists(function, argument, n_rows, &string_list())
 }
 
 /// The argument as an array of lists of 32-bit floats.

@@ -37,9 +37,12 @@ mod explain;
 mod firings;
 mod heatmap;
 mod mentions;
+mod methods;
 mod metric_aggregates;
 mod normalize_activations;
+mod promoted_tokens;
 mod read_corpus;
+mod records;
 mod score_summaries;
 mod simulate;
 mod split_records;
@@ -49,6 +52,7 @@ mod token_windows;
 mod unit_schema;
 mod window_sums;
 
+pub use methods::{Method, MethodRegistry};
 pub(crate) use collect_activations::Host;
 pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
 
@@ -116,6 +120,7 @@ fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
         ScalarUDF::from(heatmap::Heatmap::default()),
         ScalarUDF::from(mentions::Mentions::default()),
         ScalarUDF::from(normalize_activations::NormalizeActivations::default()),
+        ScalarUDF::from(promoted_tokens::PromotedTokens::new(models)),
         ScalarUDF::from(simulate::Simulate::default()),
         ScalarUDF::from(simulate::SimulationScale::default()),
         ScalarUDF::from(split_records::SplitRecords::default()),

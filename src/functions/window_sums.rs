@@ -26,8 +26,8 @@ impl Default for WindowSumsFunction {
             signature: signature(2),
             documentation: document(
                 "Sufficient statistics of one window for every score: token count, means, centred second moments, and \
-                 sums of absolute and squared deviations, in f64. NULL when a list is NULL (a simulation that failed); lists of \
-                 different length are an error. Feed it to score_summaries.",
+                 sums of absolute and squared deviations, in f64. NULL when a list is NULL (a simulation that failed); tokens whose \
+                 expected activation is NULL are left out; lists of different length are an error. Feed it to score_summaries.",
                 "window_sums(activations, expected)",
                 "SELECT window_sums([0.0, 0.0, 1.0], [0.0, 1.0, 2.0])['n'] AS n",
             ),
@@ -70,10 +70,16 @@ impl ScalarUDFImpl for WindowSumsFunction {
                 WindowSums::default()
             } else {
                 let (a, e) = (actual.value_offsets(), expected.value_offsets());
-                WindowSums::of(
-                    floats("window_sums", actual_values, a[row], a[row + 1])?,
-                    floats("window_sums", expected_values, e[row], e[row + 1])?,
-                )?
+                let actual = floats("window_sums", actual_values, a[row], a[row + 1])?;
+                let expected = expected_values.slice(e[row] as usize, (e[row + 1] - e[row]) as usize);
+                if expected.null_count() == 0 || expected.len() != actual.len() {
+                    WindowSums::of(actual, expected.values())?
+                } else {
+                    // Tokens without a value are left out, as if they were not there.
+                    let read = || actual.iter().zip(&expected).filter_map(|(a, e)| Some((*a, e?)));
+                    let (actual, expected): (Vec<f32>, Vec<f32>) = read().unzip();
+                    WindowSums::of(&actual, &expected)?
+                }
             };
             n.append_value(window.n() as i64);
             for (builder, value) in sums.iter_mut().zip(window.to_array()) {

@@ -68,6 +68,11 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    /// What each coordinate is multiplied by after normalising, `[d_model]`.
+    pub(crate) fn weight(&self) -> &[f32] {
+        &self.weight
+    }
+
     /// Normalises each row of `rows` `[n, d_model]` into `out`.
     pub(crate) fn apply(&self, rows: &[f32], out: &mut [f32]) {
         let affine = Affine { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon };

@@ -13,6 +13,7 @@ mod hash;
 pub mod hook_points;
 pub mod hub;
 mod kernels;
+mod promoted;
 pub mod source;
 pub mod subject_model;
 pub mod token_batch;

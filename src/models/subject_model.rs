@@ -164,6 +164,11 @@ impl SubjectModel {
         &self.id
     }
 
+    /// The weights.
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     /// Dimensions and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config

@@ -1,58 +1,72 @@
 //! The stages, run in the order of their files: bind parameters, stream rows, commit whole units.
 
+pub mod methods;
 pub mod queries;
 pub mod runs;
 pub mod settings;
 pub mod stage;
+pub mod steps;
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::functions::remove_finished;
-use crate::pipeline::queries::Query;
+use crate::pipeline::methods::Methods;
 use crate::pipeline::settings::{Plan, Settings};
+use crate::pipeline::steps::{Step, steps};
 use crate::session::Session;
 
-/// What one stage did.
+/// What one step did.
 #[derive(Debug, Clone)]
 pub struct StageReport {
     /// Its file name, e.g. `60_scores`.
     pub stage: String,
     /// The table it writes.
     pub table: String,
+    /// The method, where the table takes rows of several.
+    pub label: String,
     /// Rows written now; 0 when everything was there already.
     pub n_rows: usize,
+    /// US dollars paid to language models.
+    pub cost: f64,
     /// Time it took.
     pub took: Duration,
 }
 
-/// Told about stages as they go; all calls come from one task.
+/// Told about steps as they go; all calls come from one task.
 pub trait Observer: Send + Sync {
-    /// A stage begins.
-    fn stage_started(&self, stage: &Query);
+    /// A run begins, with so many steps.
+    fn run_started(&self, n_steps: usize);
+    /// A step begins.
+    fn stage_started(&self, step: &Step);
     /// So much of so much is done, in the words of `unit`; a total of 0 means unknown.
-    fn stage_advanced(&self, stage: &Query, done: u64, total: u64, unit: &str);
-    /// A stage ended well.
+    fn stage_advanced(&self, step: &Step, done: u64, total: u64, unit: &str);
+    /// A step ended well.
     fn stage_finished(&self, report: &StageReport);
 }
 
-/// Runs the stages that the settings name; a stage computes only what is missing.
+/// Runs the steps that the settings name; a step computes only what is missing.
 ///
 /// # Errors
-/// The first fault of any stage. Whatever was committed stays, and the next run goes on from there.
+/// The first fault of any step. Whatever was committed stays, and the next run goes on from there.
 pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer) -> Result<Vec<StageReport>> {
     let queries = queries::pipeline(settings.queries.as_deref())?;
-    let wanted = stages(&queries, settings)?;
+    let methods = Methods::find(settings, session.methods())?;
+    let steps = steps(&queries, settings, &methods)?;
     let plan = Plan::new(session, settings)?;
-    let mut reports = Vec::with_capacity(wanted.len());
-    for query in wanted {
-        observer.stage_started(query);
+    observer.run_started(steps.len());
+    let mut reports = Vec::with_capacity(steps.len());
+    for step in &steps {
+        observer.stage_started(step);
         let start = Instant::now();
-        let n_rows = stage::run(session, query, &plan, observer).await?;
+        let paid_before = session.methods().models().spent().cost;
+        let n_rows = stage::run(session, step, &plan, observer).await?;
         let report = StageReport {
-            stage: query.name.clone(),
-            table: query.writes.clone().unwrap_or_default(),
+            stage: step.query.name.clone(),
+            table: step.query.writes.clone().unwrap_or_default(),
+            label: step.label.clone(),
             n_rows,
+            cost: session.methods().models().spent().cost - paid_before,
             took: start.elapsed(),
         };
         observer.stage_finished(&report);
@@ -62,33 +76,4 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         remove_finished(&session.lake().scratch_path())?;
     }
     Ok(reports)
-}
-
-/// The stages from `--from` to `--to`; the optional one only when it was asked for.
-fn stages<'a>(queries: &'a [Query], settings: &Settings) -> Result<Vec<&'a Query>> {
-    let position = |argument: &str, name: &str| {
-        queries.iter().position(|query| query.name == name || query.writes.as_deref() == Some(name)).ok_or_else(|| {
-            Error::Argument {
-                argument: argument.to_owned(),
-                expected: format!(
-                    "a stage ({})",
-                    queries.iter().filter_map(|q| q.writes.as_deref()).collect::<Vec<_>>().join(", ")
-                ),
-                got: name.to_owned(),
-            }
-        })
-    };
-    let from = settings.from.as_deref().map_or(Ok(0), |name| position("--from", name))?;
-    let to = settings.to.as_deref().map_or(Ok(queries.len() - 1), |name| position("--to", name))?;
-    if from > to {
-        return Err(Error::Argument {
-            argument: "--from".to_owned(),
-            expected: "a stage not after --to".to_owned(),
-            got: settings.from.clone().unwrap_or_default(),
-        });
-    }
-    Ok(queries[from..=to]
-        .iter()
-        .filter(|query| settings.firings_above.is_some() || query.writes.as_deref() != Some("activations"))
-        .collect())
 }

@@ -25,12 +25,18 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "32_token_activations",
         "34_activations",
         "40_explanations",
+        "42_record_explanations",
         "50_simulations",
+        "52_text_simulations",
+        "54_judgements",
         "60_scores",
+        "62_judgement_scores",
+        "64_ablation_scores",
     ),
     queries!(
         "views", View:
         "best_explanations",
+        "chosen_explanations",
         "explanation_scores",
         "neuron_summary",
         "record_tokens",

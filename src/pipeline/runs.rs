@@ -7,8 +7,9 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::{col, lit};
 
-use super::queries::{Parameter, Query};
+use super::queries::Parameter;
 use super::settings::Plan;
+use super::steps::Step;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::session::Session;
@@ -37,6 +38,7 @@ pub struct Run {
     pub id: String,
     stage: String,
     parameters: String,
+    prompt_hash: Option<String>,
     started_at: i64,
     // A unit's numbers are about all documents: with more of them they would be others.
     reads_whole_corpus: bool,
@@ -44,11 +46,13 @@ pub struct Run {
 
 impl Run {
     /// A run that starts now.
-    pub fn start(stage: &Query, plan: &Plan) -> Self {
+    pub fn start(step: &Step, plan: &Plan) -> Self {
+        let stage = &step.query;
         let used = |name: &String| stage.params.iter().any(|(param, _)| param == name);
         let parameters: serde_json::Map<String, serde_json::Value> = plan
             .parameters()
             .iter()
+            .chain(&step.values)
             // The address may hold a password; the corpus id does not.
             .filter(|(name, _)| used(name) && name != "corpus_url")
             .map(|(name, value)| (name.clone(), json_value(value)))
@@ -56,7 +60,14 @@ impl Run {
         let parameters = serde_json::Value::Object(parameters).to_string();
         let started_at = now();
         let id = hash::text(&format!("{} {parameters} {started_at} {}", stage.name, std::process::id()));
-        Self { id, stage: stage.name.clone(), parameters, started_at, reads_whole_corpus: stage.per.is_some() }
+        Self {
+            id,
+            stage: stage.name.clone(),
+            parameters,
+            prompt_hash: step.prompt_hash.clone(),
+            started_at,
+            reads_whole_corpus: stage.per.is_some(),
+        }
     }
 
     /// Writes the row, without an end: from now on rows of other tables may name the run.
@@ -81,7 +92,7 @@ impl Run {
             text(of_model(plan.model.weights_hash())),
             text(of_model(plan.model.tokenizer_hash()?)),
             text(corpus_hash),
-            text(None),
+            text(self.prompt_hash.clone()),
             text(Some(env!("CARGO_PKG_VERSION").to_owned())),
             Arc::new(Int64Array::from(vec![plan.settings.seed.cast_signed()])),
             time(Some(self.started_at)),
@@ -99,7 +110,7 @@ impl Run {
     ///
     /// # Errors
     /// When the store refuses, time and again.
-    pub async fn finish(&self, session: &Session, n_rows: usize) -> Result<()> {
+    pub async fn finish(&self, session: &Session, n_rows: usize, cost: f64) -> Result<()> {
         let definition = runs()?;
         let mut last = Error::internal("no try was made");
         for _ in 0..TRIES {
@@ -109,7 +120,7 @@ impl Run {
                 .with_predicate(col("run").eq(lit(self.id.as_str())))
                 .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
                 .with_update("n_rows", lit(n_rows as i64))
-                .with_update("cost", lit(0.0_f64))
+                .with_update("cost", lit(cost))
                 .await;
             match done {
                 Ok(_) => return Ok(()),

@@ -57,6 +57,20 @@ pub struct Settings {
     pub windows: usize,
     /// Split that scores are computed on.
     pub score_split: String,
+    /// What writes explanations: methods and models such as `token_lookup` or `summary@openai:gpt-4o`.
+    pub explainers: Vec<String>,
+    /// What simulates them; empty for what goes with the explainers.
+    pub simulators: Vec<String>,
+    /// What else judges them, such as `detection@openai:gpt-4o`.
+    pub scorers: Vec<String>,
+    /// Explanations that an explainer with a language model writes of every unit; the best on split calibration is scored.
+    pub samples: usize,
+    /// Rounds of revision.
+    pub revisions: usize,
+    /// `none`, `linear` or `percentile`: what simulated values are brought to the unit's scale by.
+    pub calibration: String,
+    /// Whether ablation scores are computed.
+    pub ablation: bool,
     /// Also write every firing above this quantile of its unit.
     pub firings_above: Option<f64>,
     /// Bytes that the state of a collection pass may take.
@@ -97,6 +111,13 @@ impl Default for Settings {
             seed: 0,
             windows: 5,
             score_split: "valid".to_owned(),
+            explainers: vec![TOKEN_LOOKUP.to_owned()],
+            simulators: Vec::new(),
+            scorers: Vec::new(),
+            samples: 1,
+            revisions: 0,
+            calibration: "none".to_owned(),
+            ablation: false,
             firings_above: None,
             memory_limit: 4 << 30,
             from: None,
@@ -209,8 +230,7 @@ fn parameters(settings: &Settings, model: &SubjectModel, hook_points: &[HookPoin
         ("first_neuron", integer(first_neuron as usize)),
         ("last_neuron", integer(last_neuron as usize)),
         ("collection", Parameter::Text(json!(collection).to_string())),
-        ("explainer", text(TOKEN_LOOKUP)),
-        ("simulator", text(TOKEN_LOOKUP)),
+        ("samples", integer(settings.samples)),
         ("split", text(&settings.score_split)),
         ("windows", integer(settings.windows)),
         ("firings_above", Parameter::Number(settings.firings_above.unwrap_or(1.0).to_string())),

@@ -11,6 +11,7 @@ use super::Observer;
 use super::queries::{Parameter, Query};
 use super::runs::Run;
 use super::settings::Plan;
+use super::steps::Step;
 use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
@@ -30,19 +31,21 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The first fault; what was committed stays.
-pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn Observer) -> Result<usize> {
+pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Observer) -> Result<usize> {
+    let query = &step.query;
     let name = query.writes.as_deref().unwrap_or_default();
     let definition = table(name).ok_or_else(|| Error::QueryFile {
         file: format!("queries/pipeline/{}.sql", query.name),
         reason: format!("expected to write a table of schemas/, got '{name}'"),
     })?;
-    let run = Run::start(query, plan);
+    let run = Run::start(step, plan);
     run.check_settings(session, plan).await?;
     if name == "activations" && run.finished_before(session).await? {
         return Ok(0);
     }
     let mut stage = Stage {
         session,
+        step,
         query,
         plan,
         definition,
@@ -53,6 +56,7 @@ pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn O
         last_unit_seen: None,
         total: 0,
     };
+    let paid_before = session.methods().models().spent().cost;
     let mut n_rows = 0;
     if let Some(column) = query.resume.as_deref() {
         n_rows = stage.rest(column).await?;
@@ -61,17 +65,21 @@ pub async fn run(session: &Session, query: &Query, plan: &Plan, observer: &dyn O
             stage.total += plan.settings.neurons.units(hook)?.units().len() as u64;
         }
         for hook in &plan.hook_points {
-            n_rows += stage.once(Some(hook), &[]).await?;
+            n_rows += stage.units_of(hook).await?;
         }
     }
+    // Replies become rows of `completions` where a step ends: until then they are safe in the store.
+    session.methods().models().fold().await?;
     if stage.recorded {
-        stage.run.finish(session, n_rows).await?;
+        let cost = session.methods().models().spent().cost - paid_before;
+        stage.run.finish(session, n_rows, cost).await?;
     }
     Ok(n_rows)
 }
 
 struct Stage<'a> {
     session: &'a Session,
+    step: &'a Step,
     query: &'a Query,
     plan: &'a Plan,
     definition: &'static TableDefinition,
@@ -101,6 +109,55 @@ impl Stage<'_> {
             after = until;
         }
         Ok(n_rows)
+    }
+
+    /// All units of a hook point: at once, or some at a time where a language model is asked, each lot committed before the
+    /// next is begun.
+    async fn units_of(&mut self, hook: &HookPoint) -> Result<usize> {
+        let Some(at_once) = self.step.units_at_once else { return self.once(Some(hook), &[]).await };
+        let neurons = self.known_units(hook).await?;
+        let mut n_rows = 0;
+        for (lot, units) in neurons.chunks(at_once).enumerate() {
+            let (Some(first), Some(last)) = (units.first(), units.last()) else { continue };
+            let bounds = [("first_neuron", *first), ("last_neuron", *last)];
+            n_rows += match self.once(Some(hook), &bounds).await {
+                Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook, lot * at_once)),
+                other => other?,
+            };
+        }
+        Ok(n_rows)
+    }
+
+    /// The selected units of the hook point that have statistics, in order.
+    async fn known_units(&self, hook: &HookPoint) -> Result<Vec<i64>> {
+        let (first, last) = self.plan.settings.neurons.bounds();
+        let conditions = [
+            condition("corpus", &self.plan.settings.corpus_id()),
+            condition("model", self.plan.model.id()),
+            condition("hook_point", hook.name()),
+            format!("neuron BETWEEN {first} AND {last}"),
+        ];
+        let sql = format!("SELECT DISTINCT neuron FROM neurons WHERE {} ORDER BY neuron", conditions.join(" AND "));
+        let mut units = Vec::new();
+        for batch in self.session.sql(&sql).await?.collect().await? {
+            let neurons = cast(batch.column(0), &DataType::Int64)?;
+            units.extend_from_slice(neurons.as_primitive::<Int64Type>().values());
+        }
+        Ok(units)
+    }
+
+    /// What was done when the money ran out, and what the rest may cost.
+    fn over_budget(&self, error: Error, hook: &HookPoint, done: usize) -> Error {
+        let left = (self.total as usize).saturating_sub(done);
+        let spent = self.session.methods().models().spent();
+        let rest = match done {
+            0 => "what the rest would cost is not known yet".to_owned(),
+            done => format!("about {:.2} usd more for the rest", spent.cost / done as f64 * left as f64),
+        };
+        error.with_progress(&format!(
+            "stage '{}' of hook point '{hook}': {done} of {} units done, {rest}",
+            self.query.name, self.total
+        ))
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -176,7 +233,12 @@ impl Stage<'_> {
             values.push(("hook_point".to_owned(), Parameter::Text(hook.name().to_owned())));
         }
         values.extend(bounds.iter().map(|(name, value)| ((*name).to_owned(), Parameter::Integer(*value))));
-        values.extend(self.plan.parameters().iter().cloned());
+        // The first of a name counts: bounds before the step's own values before those of the whole run.
+        for (name, value) in self.step.values.iter().chain(self.plan.parameters()) {
+            if !values.iter().any(|(known, _)| known == name) {
+                values.push((name.clone(), value.clone()));
+            }
+        }
         values.retain(|(name, _)| self.wants(name));
         self.query.bind(&values)
     }
@@ -241,14 +303,14 @@ impl Stage<'_> {
                 self.n_units += u64::from(self.last_unit_seen.replace(value) != Some(value));
             }
         }
-        self.observer.stage_advanced(self.query, self.n_units.min(self.total.max(self.n_units)), self.total, unit);
+        self.observer.stage_advanced(self.step, self.n_units.min(self.total.max(self.n_units)), self.total, unit);
         Ok(())
     }
 
     fn show_pass(&self) {
         let (done, total) = self.session.progress().read();
         if self.query.sql.contains("collect_activations(") && done < total {
-            self.observer.stage_advanced(self.query, done, total, "window");
+            self.observer.stage_advanced(self.step, done, total, "window");
         }
     }
 }

@@ -29,6 +29,7 @@ schemas![
     "activations",
     "explanations",
     "simulations",
+    "judgements",
     "scores",
     "runs",
 ];

@@ -1,0 +1,175 @@
+//! Which queries a run executes, in what order, and with which values of their own.
+
+use super::methods::{Methods, Named};
+use super::queries::{Parameter, Query};
+use super::settings::Settings;
+use crate::error::{Error, Result};
+
+/// Units that one execution of a step with a language model takes: enough calls to keep an endpoint busy, few enough that a
+/// kill costs little but the calls in flight.
+const UNITS_WITH_MODEL: usize = 64;
+
+/// One query with the values that only this execution of it has.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The query.
+    pub query: Query,
+    /// Values of `$names` that differ from step to step.
+    pub values: Vec<(String, Parameter)>,
+    /// Units to execute it for at a time; `None` for all at once.
+    pub units_at_once: Option<usize>,
+    /// SHA-256 of the prompt template behind it, hex; `None` without a language model.
+    pub prompt_hash: Option<String>,
+    /// What is shown beside the table's name, such as a method; empty where the table says it all.
+    pub label: String,
+}
+
+impl Step {
+    fn of(query: &Query) -> Self {
+        Self {
+            query: query.clone(),
+            values: Vec::new(),
+            units_at_once: None,
+            prompt_hash: None,
+            label: String::new(),
+        }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.values.push((name.to_owned(), Parameter::Text(value.to_owned())));
+        self
+    }
+
+    fn of_method(mut self, role: &str, method: &Named) -> Self {
+        self.prompt_hash.clone_from(&method.prompt_hash);
+        self.units_at_once = method.asks.then_some(UNITS_WITH_MODEL);
+        self.label.clone_from(&method.source);
+        self.with(role, &method.method)
+            .with(&format!("{role}_model"), &method.model)
+            .with(&format!("{role}_source"), &method.source)
+    }
+
+    fn about(self, explainer: &Named) -> Self {
+        self.with("explainer", &explainer.method).with("explainer_model", &explainer.model)
+    }
+
+    /// The value this step gives a name.
+    pub fn value(&self, name: &str) -> Option<&Parameter> {
+        self.values.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+}
+
+/// Finds queries by name among those of the pipeline.
+struct Files<'a>(&'a [Query]);
+
+impl Files<'_> {
+    fn step(&self, name: &str) -> Result<Step> {
+        let query = self.0.iter().find(|query| query.name == name);
+        query.map(Step::of).ok_or_else(|| Error::internal(format!("no pipeline query '{name}'")))
+    }
+}
+
+/// The steps of a run, in order.
+///
+/// # Errors
+/// [`Error::Argument`] for a stage that does not exist, [`Error::MethodModel`] for methods that do not go together.
+pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Result<Vec<Step>> {
+    let files = Files(queries);
+    let mut steps = Vec::new();
+    for query in queries {
+        // Explanations, simulations and scores are made once a method, below.
+        if query.params.iter().any(|(name, _)| matches!(name.as_str(), "explainer" | "simulator" | "scorer")) {
+            continue;
+        }
+        if query.writes.as_deref() != Some("activations") || settings.firings_above.is_some() {
+            steps.push(Step::of(query));
+        }
+    }
+    for explainer in &methods.explainers {
+        let file = if explainer.method == "token_lookup" { "40_explanations" } else { "42_record_explanations" };
+        steps.push(files.step(file)?.of_method("explainer", explainer));
+        for simulator in methods.simulators_of(explainer)? {
+            steps.extend(simulator_steps(&files, settings, explainer, simulator)?);
+        }
+        for scorer in &methods.scorers {
+            let score = |file: &str| -> Result<Step> {
+                let step = files.step(file)?.of_method("scorer", scorer).about(explainer);
+                Ok(step.with("split", &settings.score_split))
+            };
+            steps.push(score("54_judgements")?);
+            let scores = score("62_judgement_scores")?;
+            steps.push(Step { units_at_once: None, prompt_hash: None, ..scores });
+        }
+    }
+    between(steps, queries, settings)
+}
+
+fn simulator_steps(
+    files: &Files<'_>,
+    settings: &Settings,
+    explainer: &Named,
+    simulator: &Named,
+) -> Result<Vec<Step>> {
+    let file = if simulator.method == "token_lookup" { "50_simulations" } else { "52_text_simulations" };
+    let own_units = simulator.method == "token_lookup";
+    let simulate = |split: &str| -> Result<Step> {
+        Ok(files.step(file)?.of_method("simulator", simulator).about(explainer).with("split", split))
+    };
+    let score = |name: &str, split: &str, calibration: &str| -> Result<Step> {
+        let step = files.step(name)?.of_method("simulator", simulator).about(explainer);
+        let step = step.with("split", split).with("calibration", calibration);
+        let label = if calibration == "none" { step.label.clone() } else { format!("{}, {calibration}", step.label) };
+        Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
+    };
+    let mut steps = Vec::new();
+    let split = settings.score_split.as_str();
+    let ablation_calibration = match (own_units, settings.calibration.as_str()) {
+        (true, _) => "none",
+        (false, "none") => "linear",
+        (false, chosen) => chosen,
+    };
+    let fits = settings.calibration != "none" || (settings.ablation && ablation_calibration != "none");
+    if settings.samples > 1 || settings.revisions > 0 || fits {
+        steps.push(simulate("calibration")?);
+        steps.push(score("60_scores", "calibration", "none")?);
+    }
+    steps.push(simulate(split)?);
+    steps.push(score("60_scores", split, "none")?);
+    if settings.calibration != "none" {
+        steps.push(score("60_scores", split, &settings.calibration)?);
+    }
+    if settings.ablation {
+        steps.push(score("64_ablation_scores", split, ablation_calibration)?);
+    }
+    Ok(steps)
+}
+
+/// The steps from `--from` to `--to`.
+fn between(steps: Vec<Step>, queries: &[Query], settings: &Settings) -> Result<Vec<Step>> {
+    let tables = || {
+        let mut names: Vec<&str> = queries.iter().filter_map(|query| query.writes.as_deref()).collect();
+        names.dedup();
+        names.join(", ")
+    };
+    let index = |query: &Query| queries.iter().position(|other| other.name == query.name).unwrap_or(usize::MAX);
+    let bound = |argument: &str, name: &str, last: bool| {
+        let of_name =
+            |query: &&Query| query.name == name || query.writes.as_deref() == Some(name);
+        let found = if last { queries.iter().filter(of_name).last() } else { queries.iter().find(of_name) };
+        found.map(index).ok_or_else(|| Error::Argument {
+            argument: argument.to_owned(),
+            expected: format!("a stage ({})", tables()),
+            got: name.to_owned(),
+        })
+    };
+    let from = settings.from.as_deref().map_or(Ok(0), |name| bound("--from", name, false))?;
+    let to = settings.to.as_deref().map_or(Ok(usize::MAX), |name| bound("--to", name, true))?;
+    if from > to {
+        return Err(Error::Argument {
+            argument: "--from".to_owned(),
+            expected: "a stage not after --to".to_owned(),
+            got: settings.from.clone().unwrap_or_default(),
+        });
+    }
+    Ok(steps.into_iter().filter(|step| (from..=to).contains(&index(&step.query))).collect())
+}
