@@ -1,0 +1,201 @@
+//! Explanations for many neurons at once.
+
+use super::answer;
+use super::evidence::Evidence;
+use super::explainer::Explainer;
+use super::{n2g, prompt};
+use crate::completions::LanguageModel;
+use crate::completions::reply::{Finish, Reply};
+use crate::completions::request::{Call, Purpose, Request};
+use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// Tokens of a reply: enough for a sentence (Bills et al. 2023).
+const MAX_TOKENS: u32 = 60;
+/// … and for a model that spent those on reasoning, asked once more.
+const REASONING_TOKENS: u32 = 2048;
+/// HTTP status of a request that an endpoint will not answer for what it says.
+const BAD_REQUEST: u16 = 400;
+
+/// One explanation that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// What is known of the neuron.
+    pub evidence: Evidence,
+    /// 0-based number among the explanations one explainer writes for it. 0 is the likeliest reply; every other number is a draw
+    /// at temperature 1.
+    pub sample_no: u32,
+}
+
+/// An explanation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The phrase, without a full stop.
+    pub text: String,
+    /// Key of the reply it was read from; `None` without a language model, or where replies are not stored.
+    pub completion: Option<String>,
+}
+
+/// Writes an explanation for every task, in their order; one that could not be had is an `Err` with the reason.
+///
+/// A prompt that is too long for the model loses its examples first, then windows from the last.
+/// Source: Bills et al. 2023 for [`Explainer::TokenActivation`]. Differences: the first explanation is the likeliest reply, not
+/// a draw at temperature 1, so that it is the same everywhere; text of the corpus cannot break the prompt's layout; the stored
+/// text has neither lead-in nor full stop.
+///
+/// # Errors
+/// Faults after which nothing further should be asked: the network's after all retries, a key or model that is refused, a
+/// budget that is spent, [`Error::ContextTooShort`] for a prompt that is too long with a single window,
+/// [`Error::MethodModel`] for an explainer without the model or evidence it needs.
+pub async fn explain_all(
+    explainer: Explainer,
+    model: Option<&dyn LanguageModel>,
+    tasks: &[Task],
+) -> Result<Vec<Result<Written, String>>> {
+    match (explainer, model) {
+        (Explainer::TokenLookup, _) => Err(method_model(explainer, "expected the token lookup table as its evidence")),
+        (Explainer::N2g, _) => Ok(tasks.iter().map(|task| pattern(&task.evidence)).collect()),
+        (_, None) => {
+            let example = format!("expected a language model, such as {explainer}@openai:gpt-4o");
+            Err(method_model(explainer, &example))
+        }
+        (_, Some(model)) => ask_all(explainer, model, tasks).await,
+    }
+}
+
+fn method_model(explainer: Explainer, reason: &str) -> Error {
+    Error::MethodModel { kind: "explainer", method: explainer.to_string(), reason: reason.to_owned() }
+}
+
+/// The text of a neuron's pattern.
+fn pattern(evidence: &Evidence) -> Result<Written, String> {
+    let pattern = n2g::learn(evidence)?;
+    Ok(Written { text: pattern.to_string(), completion: None })
+}
+
+async fn ask_all(
+    explainer: Explainer,
+    model: &dyn LanguageModel,
+    tasks: &[Task],
+) -> Result<Vec<Result<Written, String>>> {
+    let mut written: Vec<Result<Written, String>> = Vec::with_capacity(tasks.len());
+    let mut asked = Vec::new();
+    let mut calls = Vec::new();
+    for (place, task) in tasks.iter().enumerate() {
+        if let Some(fault) = fault(explainer, &task.evidence) {
+            written.push(Err(fault));
+            continue;
+        }
+        written.push(Err("not asked".to_owned()));
+        let request = fitting(explainer, model, task, MAX_TOKENS)?;
+        asked.push(place);
+        calls.push(Call { purpose: Purpose::Explain, request, sample_no: task.sample_no });
+    }
+    let replies = read(model.complete_all(&calls).await)?;
+
+    let mut again = Vec::new();
+    let mut longer = Vec::new();
+    for (place, reply) in asked.into_iter().zip(replies) {
+        written[place] = match reply {
+            Ok(reply) if spent_on_reasoning(&reply) => {
+                let task = &tasks[place];
+                let request = fitting(explainer, model, task, REASONING_TOKENS)?;
+                longer.push(Call { purpose: Purpose::Explain, request, sample_no: task.sample_no });
+                again.push(place);
+                continue;
+            }
+            Ok(reply) => from_reply(reply),
+            Err(reason) => Err(reason),
+        };
+    }
+    if !longer.is_empty() {
+        tracing::debug!(
+            calls = longer.len(),
+            max_tokens = REASONING_TOKENS,
+            "asking again: replies ended in reasoning"
+        );
+        for (place, reply) in again.into_iter().zip(read(model.complete_all(&longer).await)?) {
+            written[place] = reply.and_then(from_reply);
+        }
+    }
+    Ok(written)
+}
+
+/// Why a neuron cannot be explained in this way.
+fn fault(explainer: Explainer, evidence: &Evidence) -> Option<String> {
+    let lacks = |what: &str| Some(format!("explainer '{explainer}' needs {what}, got none"));
+    evidence.fault().or_else(|| match () {
+        () if explainer.needs_quiet() && evidence.quiet.is_empty() => lacks("windows in which the neuron is silent"),
+        () if explainer.needs_promoted() && evidence.promoted.is_empty() => {
+            lacks("tokens that the neuron makes likelier")
+        }
+        () => None,
+    })
+}
+
+/// The request for a task that fits the model's context: all of it, or with fewer examples, or with fewer windows.
+///
+/// # Errors
+/// [`Error::ContextTooShort`] where even one window is too long.
+fn fitting(explainer: Explainer, model: &dyn LanguageModel, task: &Task, max_tokens: u32) -> Result<Request> {
+    let mut n_examples = prompt::n_examples(explainer);
+    let mut evidence = task.evidence.clone();
+    loop {
+        let messages = prompt::messages(explainer, &evidence, n_examples)
+            .ok_or_else(|| Error::internal(format!("explainer '{explainer}' has no prompt")))?;
+        let request = if task.sample_no == 0 {
+            Request::greedy(messages, max_tokens)
+        } else {
+            Request::sampled(messages, max_tokens)
+        };
+        let Some(context_length) = model.abilities().context_length else { return Ok(request) };
+        let needed = model.count_prompt_tokens(&request)? + max_tokens as usize;
+        if needed <= context_length {
+            return Ok(request);
+        }
+        if n_examples > 0 {
+            n_examples -= 1;
+        } else if evidence.quiet.len() > 1 && evidence.quiet.len() >= evidence.records.len() {
+            evidence.quiet.pop();
+        } else if evidence.records.len() > 1 {
+            evidence.records.pop();
+        } else if max_tokens > MAX_TOKENS {
+            return fitting(explainer, model, task, MAX_TOKENS.max(max_tokens / 2));
+        } else {
+            return Err(Error::ContextTooShort { model: model.name().to_string(), needed, context_length });
+        }
+    }
+}
+
+/// Replies, or the fault that ends all asking; a fault of one reply alone is its reason.
+///
+/// # Errors
+/// The first fault that would meet every other call as well.
+pub(super) fn read(replies: Vec<Result<Reply>>) -> Result<Vec<Result<Reply, String>>> {
+    let some_answered = replies.iter().any(Result::is_ok);
+    let mut read = Vec::with_capacity(replies.len());
+    for reply in replies {
+        read.push(match reply {
+            Ok(reply) => Ok(reply),
+            Err(error @ Error::ReplyMalformed { .. }) => Err(error.to_string()),
+            // A filter refuses one prompt for what stands in it; a wrong model or parameter meets all of them.
+            Err(error @ Error::CompletionRefused { status: BAD_REQUEST, .. }) if some_answered => {
+                Err(error.to_string())
+            }
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(read)
+}
+
+/// Whether a reply ran out of tokens with nothing said, as reasoning models' do, whether they show it or not.
+fn spent_on_reasoning(reply: &Reply) -> bool {
+    reply.finish == Finish::Length && answer::without_reasoning(&reply.text).trim().is_empty()
+}
+
+fn from_reply(reply: Reply) -> Result<Written, String> {
+    let text = answer::explanation(&reply.text, reply.finish)?;
+    Ok(Written { text, completion: reply.key })
+}
