@@ -12,13 +12,13 @@ pub mod forward;
 mod hash;
 pub mod hook_points;
 pub mod hub;
-mod kernels;
+pub(crate) mod kernels;
 mod promoted;
 pub mod source;
 pub mod subject_model;
 pub mod token_batch;
 pub mod tokenizer;
-mod weights;
+pub(crate) mod weights;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,9 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+pub(crate) mod bidirectional_attention;
 pub(crate) mod exp;
+pub(crate) mod gelu_erf;
 pub(crate) mod isa;
 pub(crate) mod matmul;
 pub(crate) mod norm;

@@ -1,0 +1,1 @@
+//! The sentence encoder against transformers (shared data's README).
