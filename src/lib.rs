@@ -3,8 +3,9 @@
 //! Data flows through the modules in this order: texts are read ([`documents`]) and cut into windows of tokens
 //! ([`token_sequences`]); a subject model ([`models`]) runs over them once, and statistics of every unit ([`neurons`]) and its
 //! chosen windows ([`activation_records`]) are kept; an explainer, with or without a language model ([`completions`]), writes what
-//! each unit responds to ([`explanations`]), a simulator, with a language model or with texts as vectors ([`embeddings`]), says
-//! what each explanation leads one to expect ([`simulations`]), and the two are compared ([`scores`]).
+//! each unit responds to ([`explanations`]); a simulator, with a language model or with texts as vectors ([`embeddings`]), says
+//! what each explanation leads one to expect ([`simulations`]), or a judge tells windows apart by it ([`judgements`]), and that
+//! is compared with what the unit did ([`scores`]).
 //!
 //! Every result is a Delta table ([`tables`]), every stage an SQL file over our functions ([`functions`]) that the engine
 //! ([`session`]) runs in order ([`pipeline`]). People meet it on the command line ([`cli`]).
@@ -29,6 +30,8 @@ pub mod embeddings;
 pub mod explanations;
 
 pub mod simulations;
+
+pub mod judgements;
 
 pub mod scores;
 

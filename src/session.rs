@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::functions::{self, Host};
+use crate::completions::language_models::{LanguageModels, LanguageOptions};
+use crate::functions::{self, Host, MethodRegistry};
 use crate::models::cache::Models;
 use crate::neurons::pass::PassProgress;
 use crate::pipeline::queries::{Kind, of_kind, written};
@@ -24,17 +25,19 @@ use crate::tables::catalog::{LakeSchema, View};
 use crate::tables::lake::Lake;
 
 /// What a session may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// Bytes that sorts, joins and aggregates may hold before they spill to disk.
     pub memory_limit: usize,
     /// Rows of a batch. Small where rows hold many windows.
     pub batch_rows: usize,
+    /// Where language models are, and what they may cost.
+    pub languages: LanguageOptions,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { memory_limit: 2 << 30, batch_rows: 8_192 }
+        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageOptions::default() }
     }
 }
 
@@ -64,6 +67,7 @@ pub struct Session {
     context: SessionContext,
     lake: Lake,
     models: Arc<Models>,
+    methods: Arc<MethodRegistry>,
     progress: Arc<PassProgress>,
 }
 
@@ -108,14 +112,16 @@ impl Session {
         catalog.register_schema("main", schema)?;
         context.register_catalog("lake", Arc::new(catalog));
         let progress = Arc::new(PassProgress::default());
+        let methods = Arc::new(MethodRegistry::new(LanguageModels::new(lake.clone(), options.languages)?));
         let host = Host {
             session: WeakSession::of(&context),
             lake: lake.clone(),
             models: Arc::clone(&models),
             progress: Arc::clone(&progress),
+            methods: Arc::clone(&methods),
         };
         functions::register(&context, &host);
-        Ok(Self { context, lake, models, progress })
+        Ok(Self { context, lake, models, methods, progress })
     }
 
     /// Plans a query.
@@ -143,6 +149,11 @@ impl Session {
     /// The subject models, loaded on first use.
     pub fn models(&self) -> &Arc<Models> {
         &self.models
+    }
+
+    /// Explainers, simulators and judges, with the language models behind them.
+    pub fn methods(&self) -> &Arc<MethodRegistry> {
+        &self.methods
     }
 
     /// How far the pass under way is.

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::arguments::{document, table_arguments, text_argument};
 use super::collection_pass::{Collection, CollectionOptions};
+use super::methods::MethodRegistry;
 use super::stream;
 use super::unit_schema::unit_schema;
 use crate::error::Error;
@@ -53,6 +54,7 @@ pub(crate) struct Host {
     pub(crate) lake: Lake,
     pub(crate) models: Arc<Models>,
     pub(crate) progress: Arc<PassProgress>,
+    pub(crate) methods: Arc<MethodRegistry>,
 }
 
 /// Arguments read, model loaded, hook point found.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{AggregateUDF, Documentation, ScalarUDF};
 
 use crate::models::cache::Models;
@@ -36,6 +37,8 @@ mod document_split;
 mod explain;
 mod firings;
 mod heatmap;
+mod judge;
+mod lookups;
 mod mentions;
 mod methods;
 mod metric_aggregates;
@@ -52,8 +55,8 @@ mod token_windows;
 mod unit_schema;
 mod window_sums;
 
-pub use methods::{Method, MethodRegistry};
 pub(crate) use collect_activations::Host;
+pub use methods::{Method, MethodRegistry};
 pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
 
 /// One entry of docs/functions.md.
@@ -76,6 +79,9 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     for function in scalars(&host.models) {
         context.register_udf(function);
     }
+    for function in askers(&host.methods) {
+        context.register_udf(AsyncScalarUDF::new(function).into_scalar_udf());
+    }
     for function in aggregates() {
         context.register_udaf(function);
     }
@@ -97,6 +103,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
         })
     };
     let scalars = scalars(&models);
+    let askers = askers(&Arc::new(MethodRegistry::default()));
     let aggregates = aggregates();
     let tables = [
         ("read_corpus", read_corpus::documentation()),
@@ -106,6 +113,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
     let mut docs: Vec<FunctionDoc> = scalars
         .iter()
         .filter_map(|f| entry(f.name(), "scalar", f.documentation()))
+        .chain(askers.iter().filter_map(|f| entry(f.name(), "scalar", f.documentation())))
         .chain(aggregates.iter().filter_map(|f| entry(f.name(), "aggregate", f.documentation())))
         .chain(tables.iter().filter_map(|(name, doc)| entry(name, "table", Some(doc))))
         .collect();
@@ -116,17 +124,26 @@ pub fn documentation() -> Vec<FunctionDoc> {
 fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
     vec![
         ScalarUDF::from(document_split::DocumentSplit::default()),
-        ScalarUDF::from(explain::Explain::default()),
         ScalarUDF::from(heatmap::Heatmap::default()),
         ScalarUDF::from(mentions::Mentions::default()),
         ScalarUDF::from(normalize_activations::NormalizeActivations::default()),
         ScalarUDF::from(promoted_tokens::PromotedTokens::new(models)),
-        ScalarUDF::from(simulate::Simulate::default()),
         ScalarUDF::from(simulate::SimulationScale::default()),
         ScalarUDF::from(split_records::SplitRecords::default()),
         ScalarUDF::from(token_text::TokenText::new(models)),
         ScalarUDF::from(token_windows::TokenWindows::new(models)),
         ScalarUDF::from(window_sums::WindowSumsFunction::default()),
+    ]
+}
+
+/// Functions that may ask a model: asynchronous, many rows at once.
+fn askers(methods: &Arc<MethodRegistry>) -> Vec<Arc<dyn AsyncScalarUDFImpl>> {
+    vec![
+        Arc::new(explain::Explain::new(methods)),
+        Arc::new(explain::Explanation::new(methods)),
+        Arc::new(judge::JudgeFunction::new(methods)),
+        Arc::new(simulate::Simulate::new(methods)),
+        Arc::new(simulate::SimulationFunction::new(methods)),
     ]
 }
 

@@ -63,6 +63,15 @@ impl<'a> Taps<'a> {
     }
 }
 
+/// Where a residual stream enters a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Before the attention of a layer; the layer after the last is the final norm.
+    Attention(usize),
+    /// Between the attention and the MLP of a layer.
+    Mlp(usize),
+}
+
 /// A model and the tile that goes through it.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
@@ -78,7 +87,31 @@ impl Pass<'_> {
             return ControlFlow::Break(());
         }
         self.embed(taps, scratch)?;
-        for (layer, block) in self.decoder.blocks.iter().enumerate() {
+        self.blocks(Entry::Attention(0), taps, scratch)
+    }
+
+    /// Runs the rest of a pass from `entry` with the caller's residual stream `[n_tokens, d_model]`.
+    pub(crate) fn resume(
+        self,
+        entry: Entry,
+        residual: &[f32],
+        taps: &mut Taps<'_>,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<()> {
+        scratch.residual.clear();
+        scratch.residual.extend_from_slice(residual);
+        self.blocks(entry, taps, scratch)
+    }
+
+    fn blocks(self, entry: Entry, taps: &mut Taps<'_>, scratch: &mut Scratch) -> ControlFlow<()> {
+        let first = match entry {
+            Entry::Attention(layer) => layer,
+            Entry::Mlp(layer) => {
+                self.mlp(layer, &self.decoder.blocks[layer], taps, scratch)?;
+                layer + 1
+            }
+        };
+        for (layer, block) in self.decoder.blocks.iter().enumerate().skip(first) {
             self.attention(layer, block, taps, scratch)?;
             self.mlp(layer, block, taps, scratch)?;
         }

@@ -265,7 +265,13 @@ impl SubjectModel {
         Ok(self.pass(&batch)?.attention_pattern(&before, &self.decoder.blocks[layer], &mut Scratch::default()))
     }
 
-    fn hook_point(&self, kind: HookKind, layer: Option<usize>) -> Result<HookPoint> {
+    /// The weights.
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The hook point of a kind, in a layer or outside the layers.
+    pub(super) fn hook_point(&self, kind: HookKind, layer: Option<usize>) -> Result<HookPoint> {
         let found = self.hook_points.iter().find(|hook| hook.kind() == kind && hook.layer() == layer);
         found.cloned().ok_or_else(|| Error::HookPointUnknown {
             name: format!("{kind:?} of layer {layer:?}"),
@@ -274,7 +280,7 @@ impl SubjectModel {
     }
 
     /// Checks a batch against the model.
-    fn pass<'a>(&'a self, batch: &TokenBatch<'a>) -> Result<Pass<'a>> {
+    pub(super) fn pass<'a>(&'a self, batch: &TokenBatch<'a>) -> Result<Pass<'a>> {
         let ModelConfig { n_context, n_vocab, .. } = self.config;
         if let Some(long) = batch.sequences().find(|sequence| sequence.len() > n_context) {
             return Err(Error::SequenceTooLong { expected: n_context, got: long.len() });

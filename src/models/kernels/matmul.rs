@@ -51,6 +51,11 @@ impl PackedMatrix {
         packed
     }
 
+    /// Rows of the matrix: values of a row that it is multiplied with.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// Columns of the matrix, and so of a product with it.
     pub(crate) fn columns(&self) -> usize {
         self.columns
@@ -60,6 +65,12 @@ impl PackedMatrix {
     pub(crate) fn column(&self, column: usize) -> impl Iterator<Item = f32> + '_ {
         let panel = &self.panels[(column / PANEL) * self.depth * PANEL..][..self.depth * PANEL];
         panel.iter().skip(column % PANEL).step_by(PANEL).copied()
+    }
+
+    /// Row `row` of the matrix, element by element.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = f32> + '_ {
+        let panels = self.panels.chunks_exact(self.depth * PANEL);
+        panels.flat_map(move |panel| panel[row * PANEL..][..PANEL].iter().copied()).take(self.columns)
     }
 }
 
