@@ -14,8 +14,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use parking_lot::RwLock;
 
-use crate::error::{Error, Result};
 use crate::completions::language_models::{LanguageModels, LanguageOptions};
+use crate::error::{Error, Result};
 use crate::functions::{self, Host, MethodRegistry};
 use crate::models::cache::Models;
 use crate::neurons::pass::PassProgress;

@@ -118,6 +118,29 @@ pub(crate) struct Run {
     /// Windows of each sample (top, random) that a score is made of.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
     pub(crate) windows: usize,
+    /// What writes explanations: token_lookup, n2g, or a language model as engine:model or method@engine:model with the methods
+    /// token_activation, summary, max_activation, logits and contrastive. May be repeated.
+    #[arg(long = "explainer", default_value = "token_lookup", value_name = "METHOD")]
+    pub(crate) explainers: Vec<String>,
+    /// What simulates explanations: token_lookup, n2g, embedding, or a language model as engine:model or method@engine:model with the
+    /// methods all_at_once, one_at_a_time and log_probability_free. May be repeated [default: what goes with the explainer].
+    #[arg(long = "simulator", value_name = "METHOD")]
+    pub(crate) simulators: Vec<String>,
+    /// What else judges explanations: embedding, or detection, fuzzing, intruder and surprisal as method@engine:model. May be repeated.
+    #[arg(long = "scorer", value_name = "METHOD")]
+    pub(crate) scorers: Vec<String>,
+    /// Explanations that a language model writes of each neuron; the one that scores best on split calibration is scored.
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = positive)]
+    pub(crate) samples: usize,
+    /// Rounds of revision: sentences from the explanation are run through the subject, and counterexamples shown.
+    #[arg(long = "revise", default_value_t = 0, value_name = "ROUNDS")]
+    pub(crate) revisions: usize,
+    /// How simulated values are brought to the neuron's units, fitted on split calibration.
+    #[arg(long, default_value = "none", value_name = "KIND", value_parser = ["none", "linear", "percentile"])]
+    pub(crate) calibration: String,
+    /// Also compute ablation scores: the subject model is run with simulated activations in place of the real ones.
+    #[arg(long)]
+    pub(crate) ablation: bool,
     /// Also write every activation above this quantile of its neuron to table activations, e.g. 0.99.
     #[arg(long, value_name = "QUANTILE")]
     pub(crate) firings_above: Option<f64>,

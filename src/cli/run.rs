@@ -4,18 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::arguments::{Arguments, Run};
-use super::progress::{Stage, StageProgress};
+use super::progress::{Stage, StageProgress, Verbosity};
 use super::{open, print};
 use crate::error::{Error, Result};
 use crate::neurons::selection::NeuronSelection;
-use crate::pipeline::queries::Query;
 use crate::pipeline::settings::Settings;
+use crate::pipeline::steps::Step;
 use crate::pipeline::{self, Observer, StageReport};
 use crate::session::{Session, SessionOptions};
 use crate::tables::lake::Lake;
 
-/// Stages of a run without firings.
-const N_STAGES: usize = 8;
 /// Rows of a batch: a unit with its windows is tens of kilobytes, so batches are small.
 const BATCH_ROWS: usize = 1_024;
 
@@ -41,8 +39,7 @@ pub(crate) async fn run_pipeline(
     session: &Session,
     settings: &Settings,
 ) -> Result<Vec<StageReport>> {
-    let n_stages = if settings.firings_above.is_some() { N_STAGES + 1 } else { N_STAGES };
-    let bars = Bars { progress: StageProgress::new(n_stages, arguments.verbosity()), stage: Mutex::new(None) };
+    let bars = Bars { verbosity: arguments.verbosity(), progress: Mutex::new(None), stage: Mutex::new(None) };
     pipeline::run(session, settings, &bars).await
 }
 
@@ -51,7 +48,11 @@ fn summary(reports: &[StageReport], lake: &str) -> String {
     let took: Duration = reports.iter().map(|report| report.took).sum();
     let mut text = format!("{:<20} {:>12} {:>9}\n", "table", "rows written", "seconds");
     for report in reports {
-        text.push_str(&format!("{:<20} {:>12} {:>9.1}\n", report.table, report.n_rows, report.took.as_secs_f64()));
+        let seconds = report.took.as_secs_f64();
+        text.push_str(&format!("{:<20} {:>12} {seconds:>9.1}", report.table, report.n_rows));
+        let of_method = [report.label.clone(), paid(report.cost)].join("  ");
+        text.push_str(&format!("  {of_method}").trim_end().to_owned());
+        text.push('\n');
     }
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
     if n_rows == 0 {
@@ -59,6 +60,16 @@ fn summary(reports: &[StageReport], lake: &str) -> String {
     }
     text.push_str(&format!("lake '{lake}', {:.1} s in all\n", took.as_secs_f64()));
     text
+}
+
+/// Dollars, where any were paid.
+fn paid(cost: f64) -> String {
+    if cost > 0.0 { format!("{cost:.4} usd") } else { String::new() }
+}
+
+/// A table with the method whose rows it takes.
+fn titled(table: &str, label: &str) -> String {
+    if label.is_empty() { table.to_owned() } else { format!("{table} ({label})") }
 }
 
 fn settings(command: &Run) -> Result<Settings> {
@@ -89,6 +100,13 @@ fn settings(command: &Run) -> Result<Settings> {
         first_token: command.first_token,
         seed: command.seed,
         windows: command.windows,
+        explainers: command.explainers.clone(),
+        simulators: command.simulators.clone(),
+        scorers: command.scorers.clone(),
+        samples: command.samples,
+        revisions: command.revisions,
+        calibration: command.calibration.clone(),
+        ablation: command.ablation,
         firings_above: command.firings_above,
         memory_limit: (command.memory * f64::from(1 << 30)) as usize,
         from: command.from.clone(),
@@ -100,7 +118,8 @@ fn settings(command: &Run) -> Result<Settings> {
 
 /// Shows stages as progress bars.
 struct Bars {
-    progress: StageProgress,
+    verbosity: Verbosity,
+    progress: Mutex<Option<StageProgress>>,
     stage: Mutex<Option<Shown>>,
 }
 
@@ -117,14 +136,20 @@ impl Bars {
 }
 
 impl Observer for Bars {
-    fn stage_started(&self, stage: &Query) {
-        let name = stage.writes.clone().unwrap_or_default();
-        let unit = stage.unit.clone().unwrap_or_else(|| "row".to_owned());
-        let bar = self.progress.stage(&name, &format!("{unit}s"), None);
-        self.with(|shown| *shown = Some(Shown { bar, unit, done: 0 }));
+    fn run_started(&self, n_steps: usize) {
+        let progress = StageProgress::new(n_steps, self.verbosity);
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 
-    fn stage_advanced(&self, _: &Query, done: u64, total: u64, unit: &str) {
+    fn stage_started(&self, step: &Step) {
+        let name = step.query.writes.clone().unwrap_or_default();
+        let unit = step.query.unit.clone().unwrap_or_else(|| "row".to_owned());
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bar = progress.map(|progress| progress.stage(&titled(&name, &step.label), &format!("{unit}s"), None));
+        self.with(|shown| *shown = bar.map(|bar| Shown { bar, unit, done: 0 }));
+    }
+
+    fn stage_advanced(&self, _: &Step, done: u64, total: u64, unit: &str) {
         self.with(|shown| {
             let Some(shown) = shown else { return };
             if shown.unit != unit {

@@ -217,7 +217,8 @@ fn evidence(function: &str, array: &ArrayRef) -> Result<Vec<Option<Evidence>>> {
     let n_rows = structs.len();
     let records = windows(function, structs.column_by_name("records"), n_rows)?;
     let quiet = windows(function, structs.column_by_name("quiet"), n_rows)?;
-    let promoted = structs.column_by_name("promoted").map(|column| list_as(function, column, &string_list())).transpose()?;
+    let promoted =
+        structs.column_by_name("promoted").map(|column| list_as(function, column, &string_list())).transpose()?;
     Ok(records
         .into_iter()
         .zip(quiet)

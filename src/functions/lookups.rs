@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, AsArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray};
+use arrow::array::{
+    Array, AsArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use datafusion::common::{Result, exec_datafusion_err};

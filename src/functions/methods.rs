@@ -39,7 +39,7 @@ impl<M> Method<M> {
 }
 
 /// Finds methods by name; models and encoders are loaded on first use and kept.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MethodRegistry {
     models: LanguageModels,
     encoders: Mutex<HashMap<String, Arc<dyn TextEncoder>>>,
@@ -61,9 +61,14 @@ impl MethodRegistry {
     /// # Errors
     /// [`Error::MethodUnknown`], [`Error::MethodModel`], and whatever loading the model reports.
     pub fn explainer(&self, name: &str) -> Result<Method<Explainer>> {
-        self.find("explainer", name, |_| Explainer::TokenActivation, |explainer: Explainer| {
-            if explainer.needs_model() { Needs::Model } else { Needs::Nothing }
-        })
+        self.find(
+            "explainer",
+            name,
+            |_| Explainer::TokenActivation,
+            |explainer: Explainer| {
+                if explainer.needs_model() { Needs::Model } else { Needs::Nothing }
+            },
+        )
     }
 
     /// The simulator of a name; a model alone stands for the cheapest simulator that it can carry.
@@ -88,27 +93,29 @@ impl MethodRegistry {
     /// # Errors
     /// As [`MethodRegistry::explainer`].
     pub fn judge(&self, name: &str) -> Result<Method<Judge>> {
-        self.find("scorer", name, |_| Judge::Detection, |judge: Judge| {
-            if judge.needs_model() {
-                Needs::Model
-            } else if judge.needs_encoder() {
-                Needs::Encoder
-            } else {
-                Needs::Nothing
-            }
-        })
+        self.find(
+            "scorer",
+            name,
+            |_| Judge::Detection,
+            |judge: Judge| {
+                if judge.needs_model() {
+                    Needs::Model
+                } else if judge.needs_encoder() {
+                    Needs::Encoder
+                } else {
+                    Needs::Nothing
+                }
+            },
+        )
     }
 
-    fn find<M: FromStr<Err = Error>>(
+    fn find<M: FromStr<Err = Error> + Copy>(
         &self,
         kind: &'static str,
         name: &str,
         default: impl Fn(&dyn LanguageModel) -> M,
         needs: impl Fn(M) -> Needs,
-    ) -> Result<Method<M>>
-    where
-        M: Copy,
-    {
+    ) -> Result<Method<M>> {
         let MethodName { method, model } = MethodName::parse(name)?;
         let fault = |method: &str, reason: &str| Error::MethodModel {
             kind,

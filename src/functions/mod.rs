@@ -56,8 +56,8 @@ mod unit_schema;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
-pub use methods::{Method, MethodRegistry};
 pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+pub use methods::{Method, MethodRegistry};
 
 /// One entry of docs/functions.md.
 #[derive(Debug, Clone)]

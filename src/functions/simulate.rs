@@ -171,8 +171,7 @@ impl AsyncScalarUDFImpl for SimulationFunction {
 }
 
 fn lists<'a>(values: impl Iterator<Item = Option<&'a Vec<Option<f32>>>>) -> ListArray {
-    let mut lists =
-        ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+    let mut lists = ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
     for values in values {
         for value in values.into_iter().flatten() {
             lists.values().append_option(*value);

@@ -164,11 +164,6 @@ impl SubjectModel {
         &self.id
     }
 
-    /// The weights.
-    pub(super) fn decoder(&self) -> &Decoder {
-        &self.decoder
-    }
-
     /// Dimensions and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config

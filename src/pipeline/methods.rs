@@ -24,14 +24,18 @@ pub struct Named {
 }
 
 impl Named {
-    fn of<M: std::fmt::Display + Copy>(source: &str, found: &Method<M>, prompt_hash: impl Fn(M) -> String) -> Self {
+    fn of<M: std::fmt::Display + Copy>(
+        source: &str,
+        found: &Method<M>,
+        prompt_hash: impl Fn(M) -> Option<String>,
+    ) -> Self {
         let asks = found.model.is_some();
         Self {
             method: found.method.to_string(),
             model: found.model_name().unwrap_or_default(),
             source: source.to_owned(),
             asks,
-            prompt_hash: asks.then(|| prompt_hash(found.method)),
+            prompt_hash: prompt_hash(found.method).filter(|_| asks),
         }
     }
 }
@@ -72,10 +76,10 @@ impl Methods {
             }
         }
         let simulator = |name: &String| -> Result<Named> {
-            Ok(Named::of(name, &registry.simulator(name)?, |simulator| simulator.prompt_hash()))
+            Ok(Named::of(name, &registry.simulator(name)?, |simulator| Some(simulator.prompt_hash())))
         };
         let scorer = |name: &String| -> Result<Named> {
-            Ok(Named::of(name, &registry.judge(name)?, |judge| judge.prompt_hash()))
+            Ok(Named::of(name, &registry.judge(name)?, |judge| Some(judge.prompt_hash())))
         };
         let methods = Self {
             explainers,
@@ -102,7 +106,12 @@ impl Methods {
         if found.is_empty() {
             return Err(Error::MethodModel {
                 kind: "simulator",
-                method: self.simulators.iter().map(|simulator| simulator.method.as_str()).collect::<Vec<_>>().join(", "),
+                method: self
+                    .simulators
+                    .iter()
+                    .map(|simulator| simulator.method.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 reason: format!(
                     "expected one that reads the texts of explainer '{}', such as embedding or openai:gpt-4o",
                     explainer.method

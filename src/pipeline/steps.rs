@@ -4,6 +4,7 @@ use super::methods::{Methods, Named};
 use super::queries::{Parameter, Query};
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::explanations::token_lookup::TOKEN_LOOKUP;
 
 /// Units that one execution of a step with a language model takes: enough calls to keep an endpoint busy, few enough that a
 /// kill costs little but the calls in flight.
@@ -26,13 +27,7 @@ pub struct Step {
 
 impl Step {
     fn of(query: &Query) -> Self {
-        Self {
-            query: query.clone(),
-            values: Vec::new(),
-            units_at_once: None,
-            prompt_hash: None,
-            label: String::new(),
-        }
+        Self { query: query.clone(), values: Vec::new(), units_at_once: None, prompt_hash: None, label: String::new() }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
@@ -43,7 +38,10 @@ impl Step {
     fn of_method(mut self, role: &str, method: &Named) -> Self {
         self.prompt_hash.clone_from(&method.prompt_hash);
         self.units_at_once = method.asks.then_some(UNITS_WITH_MODEL);
-        self.label.clone_from(&method.source);
+        // The token lookup is what a run does by itself: it needs no label.
+        if method.method != TOKEN_LOOKUP {
+            self.label.clone_from(&method.source);
+        }
         self.with(role, &method.method)
             .with(&format!("{role}_model"), &method.model)
             .with(&format!("{role}_source"), &method.source)
@@ -86,7 +84,7 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
         }
     }
     for explainer in &methods.explainers {
-        let file = if explainer.method == "token_lookup" { "40_explanations" } else { "42_record_explanations" };
+        let file = if explainer.method == TOKEN_LOOKUP { "40_explanations" } else { "42_record_explanations" };
         steps.push(files.step(file)?.of_method("explainer", explainer));
         for simulator in methods.simulators_of(explainer)? {
             steps.extend(simulator_steps(&files, settings, explainer, simulator)?);
@@ -104,14 +102,9 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
     between(steps, queries, settings)
 }
 
-fn simulator_steps(
-    files: &Files<'_>,
-    settings: &Settings,
-    explainer: &Named,
-    simulator: &Named,
-) -> Result<Vec<Step>> {
-    let file = if simulator.method == "token_lookup" { "50_simulations" } else { "52_text_simulations" };
-    let own_units = simulator.method == "token_lookup";
+fn simulator_steps(files: &Files<'_>, settings: &Settings, explainer: &Named, simulator: &Named) -> Result<Vec<Step>> {
+    let file = if simulator.method == TOKEN_LOOKUP { "50_simulations" } else { "52_text_simulations" };
+    let own_units = simulator.method == TOKEN_LOOKUP;
     let simulate = |split: &str| -> Result<Step> {
         Ok(files.step(file)?.of_method("simulator", simulator).about(explainer).with("split", split))
     };
@@ -153,8 +146,7 @@ fn between(steps: Vec<Step>, queries: &[Query], settings: &Settings) -> Result<V
     };
     let index = |query: &Query| queries.iter().position(|other| other.name == query.name).unwrap_or(usize::MAX);
     let bound = |argument: &str, name: &str, last: bool| {
-        let of_name =
-            |query: &&Query| query.name == name || query.writes.as_deref() == Some(name);
+        let of_name = |query: &&Query| query.name == name || query.writes.as_deref() == Some(name);
         let found = if last { queries.iter().filter(of_name).last() } else { queries.iter().find(of_name) };
         found.map(index).ok_or_else(|| Error::Argument {
             argument: argument.to_owned(),
