@@ -28,6 +28,8 @@ pub mod explanations;
 
 pub mod simulations;
 
+pub mod planted;
+
 pub mod scores;
 
 pub mod tables;
