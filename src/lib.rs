@@ -33,6 +33,8 @@ pub mod simulations;
 
 pub mod judgements;
 
+pub mod planted;
+
 pub mod scores;
 
 pub mod tables;
