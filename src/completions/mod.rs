@@ -1,7 +1,6 @@
 //! Language models behind explainers, simulators and judges: one trait, three engines.
 
 pub mod estimate;
-pub mod language_models;
 pub mod method;
 pub mod model_name;
 pub mod reply;

@@ -1,0 +1,313 @@
+//! Whether a method can be believed: it is run over planted units, whose true explanations are known.
+
+use std::sync::Arc;
+
+use super::methods::{Methods, Named};
+use crate::completions::LanguageModel;
+use crate::error::{Error, Result};
+use crate::explanations::evidence::{Evidence, EvidenceRecord};
+use crate::explanations::explain;
+use crate::functions::{Method, MethodRegistry};
+use crate::hash;
+use crate::judgements::judge::{self, Example, Judge};
+use crate::planted::ranking::{Outcome, Ranking, Verdict};
+use crate::planted::report::Report;
+use crate::planted::trials::{Preset, Trial};
+use crate::planted::{PlantedSubject, WEAK, subject};
+use crate::scores::classification;
+use crate::scores::metric::{Metric, Reason};
+use crate::scores::window_sums::WindowSums;
+use crate::simulations::simulate;
+use crate::simulations::simulator::Simulator;
+use crate::token_sequences::split::{Split, SplitStrategy};
+
+/// Tokens of a window: enough for a sentence or two around what the unit does.
+const WINDOW: usize = 24;
+/// Windows that an explainer is shown.
+const N_SHOWN: usize = 5;
+
+/// The planted subject, cut into splits.
+struct Planted {
+    subject: PlantedSubject,
+    train: Vec<usize>,
+    valid: Vec<usize>,
+    seed: u64,
+}
+
+/// Tokens and activations of one unit on a part of a document.
+struct Window {
+    tokens: Vec<String>,
+    activations: Vec<f32>,
+    fires: bool,
+}
+
+impl Planted {
+    fn new(seed: u64) -> Result<Self> {
+        let subject = subject(seed);
+        let strategy = SplitStrategy::parse("document", seed)?;
+        let of_split = |split: Split| {
+            let documents = subject.documents.iter().enumerate();
+            documents
+                .filter(|(_, document)| strategy.split_of_document(hash::key(&document.text)) == split)
+                .map(|(i, _)| i)
+                .collect::<Vec<usize>>()
+        };
+        let (train, valid) = (of_split(Split::Train), of_split(Split::Valid));
+        Ok(Self { subject, train, valid, seed })
+    }
+
+    fn window(&self, unit: usize, document: usize) -> Window {
+        let tokens = &self.subject.documents[document].tokens;
+        let activations = &self.subject.units[unit].activations[document];
+        let strongest = (0..activations.len()).max_by(|a, b| activations[*a].total_cmp(&activations[*b]).then(b.cmp(a)));
+        let fires = activations.iter().any(|activation| *activation >= WEAK);
+        let centre = strongest.filter(|_| fires).unwrap_or(0);
+        let start = centre.saturating_sub(WINDOW / 2).min(tokens.len().saturating_sub(WINDOW));
+        let end = (start + WINDOW).min(tokens.len());
+        Window { tokens: tokens[start..end].to_vec(), activations: activations[start..end].to_vec(), fires }
+    }
+
+    /// Held-out windows of a unit: those in which it fires, then those in which it does not.
+    fn held_out(&self, unit: usize, preset: &Preset) -> Vec<Window> {
+        let windows = self.subject.windows(unit, &self.valid, preset.n_windows, self.seed);
+        windows.firing.iter().chain(&windows.silent).map(|document| self.window(unit, *document)).collect()
+    }
+
+    /// What an explainer is shown of a unit.
+    fn evidence(&self, unit: usize) -> Evidence {
+        let windows = self.subject.windows(unit, &self.train, N_SHOWN, self.seed);
+        let records = |documents: &[usize]| {
+            let record = |document: &usize| {
+                let window = self.window(unit, *document);
+                EvidenceRecord { tokens: window.tokens, activations: window.activations }
+            };
+            documents.iter().map(record).collect()
+        };
+        Evidence { records: records(&windows.firing), quiet: records(&windows.silent), promoted: Vec::new() }
+    }
+}
+
+/// What a self-test found.
+#[derive(Debug)]
+pub struct Findings {
+    /// How each simulator and scorer ranked the true explanation.
+    pub report: Report,
+    /// What each explainer wrote.
+    pub written: Vec<Written>,
+}
+
+/// What an explainer wrote about one planted unit.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The explainer.
+    pub explainer: String,
+    /// The unit's name.
+    pub unit: String,
+    /// The truth.
+    pub truth: String,
+    /// The text, or why there is none.
+    pub text: std::result::Result<String, String>,
+    /// Score of the text by the first simulator; `None` where undefined.
+    pub score: Option<f64>,
+    /// Score of the truth by the same simulator.
+    pub score_of_truth: Option<f64>,
+}
+
+/// Runs every method over the planted subject.
+///
+/// # Errors
+/// [`Error::MethodModel`] for a method that reads no explanation, and whatever the models behind the methods report.
+pub async fn run(methods: &Methods, registry: &MethodRegistry, preset: &Preset, seed: u64) -> Result<Findings> {
+    let planted = Planted::new(seed)?;
+    let trials = planted.subject.trials(preset, seed);
+    let mut report = Report::default();
+    let mut written = Vec::new();
+    for named in &methods.simulators {
+        let outcomes = simulated(&registry.simulator(&named.source)?, &planted, preset, &candidates(&trials)).await?;
+        report.add(&named.source, &planted.subject, &trials, &outcomes)?;
+    }
+    for named in &methods.scorers {
+        let outcomes = judged(&registry.judge(&named.source)?, &planted, preset, &trials).await?;
+        report.add(&named.source, &planted.subject, &trials, &outcomes)?;
+    }
+    for named in &methods.explainers {
+        let simulator = methods.simulators_of(named)?[0];
+        written.extend(explained(named, simulator, registry, &planted, preset, &trials).await?);
+    }
+    Ok(Findings { report, written })
+}
+
+/// Refuses methods with a language model behind them that cannot tell true explanations from false ones, before any work.
+///
+/// # Errors
+/// [`Error::Untrustworthy`] for the first, and whatever the models report.
+pub async fn check(methods: &Methods, registry: &MethodRegistry, seed: u64) -> Result<()> {
+    let preset = Preset::SMALL;
+    let asking = |named: &&Named| named.asks;
+    if methods.simulators.iter().chain(&methods.scorers).filter(asking).count() == 0 {
+        return Ok(());
+    }
+    let planted = Planted::new(seed)?;
+    let trials = planted.subject.trials(&preset, seed);
+    let refuse = |kind: &'static str, named: &Named, outcomes: &[Vec<Outcome>]| -> Result<()> {
+        let ranking = Ranking::of(&trials, outcomes)?;
+        tracing::info!(method = named.source, found = ranking.found(), "self-test");
+        match ranking.verdict() {
+            Verdict::CanTell => Ok(()),
+            Verdict::CannotTell | Verdict::Undecided => {
+                Err(Error::Untrustworthy { kind, method: named.source.clone(), found: ranking.found() })
+            }
+        }
+    };
+    for named in methods.simulators.iter().filter(asking) {
+        let outcomes = simulated(&registry.simulator(&named.source)?, &planted, &preset, &candidates(&trials)).await?;
+        refuse("simulator", named, &outcomes)?;
+    }
+    for named in methods.scorers.iter().filter(asking) {
+        let method = registry.judge(&named.source)?;
+        if method.method.reads_explanation() {
+            refuse("scorer", named, &judged(&method, &planted, &preset, &trials).await?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Texts to score, `[trials, candidates]`, with the unit of each trial.
+fn candidates(trials: &[Trial]) -> Vec<(usize, Vec<String>)> {
+    let texts = |trial: &Trial| trial.candidates.iter().map(|candidate| candidate.text().to_owned()).collect();
+    trials.iter().map(|trial| (trial.unit, texts(trial))).collect()
+}
+
+/// The correlation of simulated with planted activations, over all windows of a unit together.
+async fn simulated(
+    method: &Method<Simulator>,
+    planted: &Planted,
+    preset: &Preset,
+    texts: &[(usize, Vec<String>)],
+) -> Result<Vec<Vec<Outcome>>> {
+    if matches!(method.method, Simulator::TokenLookup) {
+        return Err(Error::MethodModel {
+            kind: "simulator",
+            method: method.method.to_string(),
+            reason: "expected one that reads explanations: it reads its own table only".to_owned(),
+        });
+    }
+    let mut tasks = Vec::new();
+    let windows: Vec<Vec<Window>> = texts.iter().map(|(unit, _)| planted.held_out(*unit, preset)).collect();
+    for ((_, texts), windows) in texts.iter().zip(&windows) {
+        for text in texts {
+            let task = |window: &Window| simulate::Task { explanation: text.clone(), tokens: window.tokens.clone() };
+            tasks.extend(windows.iter().map(task));
+        }
+    }
+    let results =
+        simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
+    let mut results = results.into_iter();
+    let mut outcomes = Vec::with_capacity(texts.len());
+    for ((_, texts), windows) in texts.iter().zip(&windows) {
+        let mut of_trial = Vec::with_capacity(texts.len());
+        for _ in texts {
+            let mut sums = Vec::new();
+            for (window, simulation) in windows.iter().zip(results.by_ref()) {
+                let Ok(simulation) = simulation else { continue };
+                let pairs = window.activations.iter().zip(&simulation.expected).filter_map(|(a, e)| Some((*a, (*e)?)));
+                let (actual, expected): (Vec<f32>, Vec<f32>) = pairs.unzip();
+                sums.push(WindowSums::of(&actual, &expected)?);
+            }
+            of_trial.push(match Metric::EvCorrelation.value(&WindowSums::merged(&sums)) {
+                Ok(value) => Outcome::from(Some(value)),
+                Err(Reason::ConstantSimulation) => Outcome::Flat,
+                Err(_) => Outcome::Missing,
+            });
+        }
+        outcomes.push(of_trial);
+    }
+    Ok(outcomes)
+}
+
+/// The judge's headline metric over the windows of a unit.
+async fn judged(
+    method: &Method<Judge>,
+    planted: &Planted,
+    preset: &Preset,
+    trials: &[Trial],
+) -> Result<Vec<Vec<Outcome>>> {
+    if !method.method.reads_explanation() {
+        return Err(Error::MethodModel {
+            kind: "scorer",
+            method: method.method.to_string(),
+            reason: "expected one that reads explanations: it scores the records only".to_owned(),
+        });
+    }
+    let mut tasks = Vec::new();
+    for trial in trials {
+        let examples: Vec<Example> = planted
+            .held_out(trial.unit, preset)
+            .into_iter()
+            .map(|w| Example { tokens: w.tokens, activations: w.activations, activating: w.fires })
+            .collect();
+        for candidate in &trial.candidates {
+            let explanation = candidate.text().to_owned();
+            tasks.push(judge::Task { explanation, examples: examples.clone(), seed: planted.seed });
+        }
+    }
+    let judged =
+        judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
+    let headline = method.method.metrics()[0];
+    let mut scores = tasks.iter().zip(judged).map(|(task, judgements)| {
+        let judgements: Vec<classification::Judged> = task
+            .examples
+            .iter()
+            .zip(&judgements)
+            .map(|(example, judgement)| classification::Judged {
+                activating: example.activating,
+                predicted: judgement.predicted,
+                value: judgement.value,
+            })
+            .collect();
+        Outcome::from(classification::value(headline, &judgements))
+    });
+    Ok(trials.iter().map(|trial| scores.by_ref().take(trial.candidates.len()).collect()).collect())
+}
+
+async fn explained(
+    named: &Named,
+    simulator: &Named,
+    registry: &MethodRegistry,
+    planted: &Planted,
+    preset: &Preset,
+    trials: &[Trial],
+) -> Result<Vec<Written>> {
+    let explainer = registry.explainer(&named.source)?;
+    let task = |trial: &Trial| explain::Task { evidence: planted.evidence(trial.unit), sample_no: 0 };
+    let tasks: Vec<explain::Task> = trials.iter().map(task).collect();
+    let model: Option<Arc<dyn LanguageModel>> = explainer.model.clone();
+    let texts = explain::explain_all(explainer.method, model.as_deref(), &tasks).await?;
+    let truth = |trial: &Trial| planted.subject.units[trial.unit].rule.explanation.to_owned();
+    let scored: Vec<(usize, Vec<String>)> = trials
+        .iter()
+        .zip(&texts)
+        .map(|(trial, text)| {
+            let own = text.as_ref().map(|written| written.text.clone()).unwrap_or_default();
+            (trial.unit, vec![own, truth(trial)])
+        })
+        .collect();
+    let scores = simulated(&registry.simulator(&simulator.source)?, planted, preset, &scored).await?;
+    let number = |outcome: &Outcome| match outcome {
+        Outcome::Score(score) => Some(*score),
+        Outcome::Flat | Outcome::Missing => None,
+    };
+    Ok(trials
+        .iter()
+        .zip(texts)
+        .zip(scores)
+        .map(|((trial, text), scores)| Written {
+            explainer: named.source.clone(),
+            unit: planted.subject.units[trial.unit].rule.name.to_owned(),
+            truth: truth(trial),
+            score: text.as_ref().ok().and_then(|_| number(&scores[0])),
+            score_of_truth: number(&scores[1]),
+            text: text.map(|written| written.text),
+        })
+        .collect())
+}
