@@ -7,6 +7,15 @@ pub mod reply;
 pub mod request;
 pub mod slots;
 
+pub mod budget;
+pub mod durable;
+pub mod http;
+pub mod language_models;
+pub mod limits;
+pub mod prices;
+pub mod replay;
+pub mod store;
+
 use async_trait::async_trait;
 
 use self::model_name::ModelName;

@@ -1,5 +1,7 @@
 //! What is asked of a language model.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -84,6 +86,17 @@ pub enum Purpose {
     Judge,
     /// A revised explanation, or sentences to test one.
     Revise,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Explain => "explain",
+            Self::Simulate => "simulate",
+            Self::Judge => "judge",
+            Self::Revise => "revise",
+        })
+    }
 }
 
 /// One request, and which of the replies to it is wanted.

@@ -27,6 +27,7 @@ schemas![
     "activation_records",
     "token_activations",
     "activations",
+    "completions",
     "explanations",
     "simulations",
     "judgements",

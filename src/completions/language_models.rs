@@ -1,0 +1,178 @@
+//! The language models of one session: by name, with one account, one set of limits and one store.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use url::Url;
+
+use super::LanguageModel;
+use super::budget::{Budget, BudgetLimit, Spent};
+use super::durable::DurableModel;
+use super::http::key::ApiKey;
+use super::http::{Api, HttpModel, HttpOptions, OPENAI};
+use super::limits::{LimitOptions, Limits};
+use super::model_name::{Engine, ModelName};
+use super::prices::Prices;
+use super::replay::ReplayModel;
+use super::request::Call;
+use super::store::CompletionStore;
+use crate::error::{Error, Result};
+use crate::tables::lake::Lake;
+
+/// What a session may say about its language models. The key of an endpoint comes from the environment only.
+#[derive(Clone, Debug, Default)]
+pub struct LanguageModelOptions {
+    /// Where `openai:` models are asked; OpenAI itself when absent.
+    pub base_url: Option<String>,
+    /// Through which interface.
+    pub api: Api,
+    /// How fast and how patiently.
+    pub limits: LimitOptions,
+    /// A table of prices; `prices.toml` of the lake when absent.
+    pub prices: Option<PathBuf>,
+    /// The most that endpoints may cost.
+    pub budget: Option<BudgetLimit>,
+    /// Where replies are kept; without a lake they are not.
+    pub lake: Option<Lake>,
+}
+
+/// What calls would take at most, before any is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// Calls asked about.
+    pub calls: u64,
+    /// Those of them that cost nothing: the reply is stored, or the same call stands before them.
+    pub stored: u64,
+    /// Tokens of the prompts of the others, rather too many.
+    pub prompt_tokens: u64,
+    /// Tokens of their replies, if each is as long as it may be.
+    pub completion_tokens: u64,
+    /// US dollars for these tokens; `None` where no price is known.
+    pub dollars: Option<f64>,
+}
+
+/// Every language model of a session.
+#[derive(Debug)]
+pub struct LanguageModels {
+    http: HttpOptions,
+    store: Option<Arc<CompletionStore>>,
+    models: Mutex<HashMap<ModelName, Arc<dyn LanguageModel>>>,
+}
+
+impl LanguageModels {
+    /// Reads prices and the environment; no model is loaded and nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an address that is none, and as [`Prices::from_file`].
+    pub fn open(options: LanguageModelOptions) -> Result<Self> {
+        let text = options.base_url.as_deref().unwrap_or(OPENAI);
+        let base_url = Url::parse(text).map_err(|error| Error::Argument {
+            argument: "--base-url".to_owned(),
+            expected: "an http:// or https:// address, such as http://127.0.0.1:8080/v1".to_owned(),
+            // Not the address itself: it may hold a password.
+            got: format!("{error}"),
+        })?;
+        let folder = options.lake.as_ref().and_then(Lake::local_path);
+        let prices = match (&options.prices, &folder) {
+            (Some(path), _) => Prices::from_file(path)?,
+            (None, Some(folder)) => Prices::of_lake(folder)?,
+            (None, None) => Prices::embedded()?,
+        };
+        let store = options.lake.as_ref().map(CompletionStore::open).transpose()?.map(Arc::new);
+        let http = HttpOptions {
+            key: ApiKey::from_environment(&base_url),
+            base_url,
+            api: options.api,
+            limits: Arc::new(Limits::new(options.limits)),
+            budget: Arc::new(Budget::new(options.budget)),
+            prices: Arc::new(prices),
+        };
+        Ok(Self { http, store, models: Mutex::default() })
+    }
+
+    /// A model by its name, loaded the first time; over the store where there is a lake. Loading a model file takes seconds.
+    ///
+    /// # Errors
+    /// When the model's file cannot be read, or an endpoint wants a key and there is none.
+    pub fn get(&self, name: &ModelName) -> Result<Arc<dyn LanguageModel>> {
+        // Held while loading: two who ask at once get one model.
+        let mut models = self.models.lock();
+        if let Some(model) = models.get(name) {
+            return Ok(Arc::clone(model));
+        }
+        let here = |model: Arc<dyn LanguageModel>| -> Arc<dyn LanguageModel> {
+            match &self.store {
+                Some(store) => Arc::new(DurableModel::new(model, Arc::clone(store))),
+                None => model,
+            }
+        };
+        let model = match name.engine {
+            Engine::Local => here(local(&name.model)?),
+            Engine::Replay => here(Arc::new(ReplayModel::load(&name.model)?)),
+            Engine::OpenAi => {
+                let endpoint = Arc::new(HttpModel::new(name.clone(), self.http.clone())?);
+                match &self.store {
+                    Some(store) => Arc::new(DurableModel::over_endpoint(endpoint, Arc::clone(store))),
+                    None => endpoint as Arc<dyn LanguageModel>,
+                }
+            }
+        };
+        models.insert(name.clone(), Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// What calls would take: tokens and dollars of those whose replies are not stored yet. Nothing is sent.
+    ///
+    /// # Errors
+    /// As [`LanguageModels::get`]; also when the store cannot be read.
+    pub async fn estimate(&self, name: &ModelName, calls: &[Call]) -> Result<Estimate> {
+        let model = self.get(name)?;
+        if let Some(store) = &self.store {
+            store.load(name).await?;
+        }
+        let mut estimate = Estimate { calls: calls.len() as u64, ..Estimate::default() };
+        let mut seen = HashSet::new();
+        for call in calls {
+            let key = call.key(name);
+            let stored = self.store.as_ref().is_some_and(|store| store.get(name, &key).is_some());
+            if stored || !seen.insert(key) {
+                estimate.stored += 1;
+                continue;
+            }
+            estimate.prompt_tokens += model.count_prompt_tokens(&call.request)? as u64;
+            estimate.completion_tokens += u64::from(call.request.max_tokens);
+        }
+        estimate.dollars = match name.engine {
+            Engine::Local | Engine::Replay => Some(0.0),
+            Engine::OpenAi if estimate.stored == estimate.calls => Some(0.0),
+            Engine::OpenAi => self.http.prices.price(&name.model).map(|price| {
+                let (prompt, completion) = (estimate.prompt_tokens as f64, estimate.completion_tokens as f64);
+                (price.prompt * prompt + price.completion * completion) / 1e6
+            }),
+        };
+        Ok(estimate)
+    }
+
+    /// What this session spent on endpoints, and how often the store answered for nothing.
+    pub fn spent(&self) -> Spent {
+        let from_store = self.store.as_ref().map_or(0, |store| store.n_served());
+        Spent { from_store, ..self.http.budget.spent() }
+    }
+
+    /// Moves stored replies into the table `completions`: to be called at the end of a stage. The number of rows written.
+    ///
+    /// # Errors
+    /// As [`CompletionStore::fold`].
+    pub async fn fold(&self) -> Result<usize> {
+        match &self.store {
+            Some(store) => store.fold().await,
+            None => Ok(0),
+        }
+    }
+}
+
+fn local(path: &str) -> Result<Arc<dyn LanguageModel>> {
+    Err(Error::ModelNotFound { path: PathBuf::from(path), reason: "expected an engine for local models".to_owned() })
+}
