@@ -29,6 +29,7 @@ macro_rules! same_by_name {
 }
 use same_by_name;
 
+mod ablation;
 mod arguments;
 mod collect_activations;
 mod collection_pass;
@@ -36,6 +37,7 @@ mod document_split;
 mod explain;
 mod firings;
 mod heatmap;
+mod judgement_summaries;
 mod mentions;
 mod metric_aggregates;
 mod normalize_activations;
@@ -111,6 +113,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
 
 fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
     vec![
+        ScalarUDF::from(ablation::Ablation::new(models)),
         ScalarUDF::from(document_split::DocumentSplit::default()),
         ScalarUDF::from(explain::Explain::default()),
         ScalarUDF::from(heatmap::Heatmap::default()),
@@ -129,7 +132,10 @@ fn aggregates() -> Vec<AggregateUDF> {
     metric_aggregates::all()
         .into_iter()
         .map(AggregateUDF::from)
-        .chain([AggregateUDF::from(score_summaries::ScoreSummaries::default())])
+        .chain([
+            AggregateUDF::from(judgement_summaries::JudgementSummaries::default()),
+            AggregateUDF::from(score_summaries::ScoreSummaries::default()),
+        ])
         .collect()
 }
 
