@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use parking_lot::RwLock;
 
-use crate::completions::language_models::{LanguageModels, LanguageOptions};
+use crate::completions::language_models::{LanguageModelOptions, LanguageModels};
 use crate::error::{Error, Result};
 use crate::functions::{self, Host, MethodRegistry};
 use crate::models::cache::Models;
@@ -32,12 +32,12 @@ pub struct SessionOptions {
     /// Rows of a batch. Small where rows hold many windows.
     pub batch_rows: usize,
     /// Where language models are, and what they may cost.
-    pub languages: LanguageOptions,
+    pub languages: LanguageModelOptions,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageOptions::default() }
+        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageModelOptions::default() }
     }
 }
 
@@ -112,7 +112,7 @@ impl Session {
         catalog.register_schema("main", schema)?;
         context.register_catalog("lake", Arc::new(catalog));
         let progress = Arc::new(PassProgress::default());
-        let methods = Arc::new(MethodRegistry::new(LanguageModels::new(lake.clone(), options.languages)?));
+        let methods = Arc::new(MethodRegistry::new(LanguageModels::open(LanguageModelOptions { lake: Some(lake.clone()), ..options.languages })?));
         let host = Host {
             session: WeakSession::of(&context),
             lake: lake.clone(),

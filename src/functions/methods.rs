@@ -39,7 +39,7 @@ impl<M> Method<M> {
 }
 
 /// Finds methods by name; models and encoders are loaded on first use and kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MethodRegistry {
     models: LanguageModels,
     encoders: Mutex<HashMap<String, Arc<dyn TextEncoder>>>,

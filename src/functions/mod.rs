@@ -8,6 +8,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{AggregateUDF, Documentation, ScalarUDF};
 
+use crate::completions::language_models::{LanguageModelOptions, LanguageModels};
 use crate::models::cache::Models;
 
 /// Functions that hold the shared models compare and hash by their type alone: there is one of each in a session.
@@ -30,6 +31,7 @@ macro_rules! same_by_name {
 }
 use same_by_name;
 
+mod ablation;
 mod arguments;
 mod collect_activations;
 mod collection_pass;
@@ -38,6 +40,7 @@ mod explain;
 mod firings;
 mod heatmap;
 mod judge;
+mod judgement_summaries;
 mod lookups;
 mod mentions;
 mod methods;
@@ -103,7 +106,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         })
     };
     let scalars = scalars(&models);
-    let askers = askers(&Arc::new(MethodRegistry::default()));
+    let unused = LanguageModels::open(LanguageModelOptions::default()).expect("a test opens them with default options");
+    let askers = askers(&Arc::new(MethodRegistry::new(unused)));
     let aggregates = aggregates();
     let tables = [
         ("read_corpus", read_corpus::documentation()),
@@ -123,6 +127,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
 
 fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
     vec![
+        ScalarUDF::from(ablation::Ablation::new(models)),
         ScalarUDF::from(document_split::DocumentSplit::default()),
         ScalarUDF::from(heatmap::Heatmap::default()),
         ScalarUDF::from(mentions::Mentions::default()),
@@ -151,7 +156,10 @@ fn aggregates() -> Vec<AggregateUDF> {
     metric_aggregates::all()
         .into_iter()
         .map(AggregateUDF::from)
-        .chain([AggregateUDF::from(score_summaries::ScoreSummaries::default())])
+        .chain([
+            AggregateUDF::from(judgement_summaries::JudgementSummaries::default()),
+            AggregateUDF::from(score_summaries::ScoreSummaries::default()),
+        ])
         .collect()
 }
 

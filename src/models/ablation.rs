@@ -41,7 +41,7 @@ pub struct Replacement {
 /// `hook_attn_out`, `hook_mlp_out`, `hook_embed`, `hook_pos_embed` and the residual stream itself.
 ///
 /// # Errors
-/// [`Error::Argument`] for another hook point, [`Error::NeuronOutOfRange`], [`Error::LengthMismatch`] for a replacement that
+/// [`Error::Argument`] for another hook point and for values that are not finite, [`Error::NeuronOutOfRange`], [`Error::LengthMismatch`] for a replacement that
 /// is not as long as the window, and as [`SubjectModel::forward`].
 pub fn divergences(
     model: &SubjectModel,
@@ -60,6 +60,13 @@ pub fn divergences(
         }
         if replacement.values.len() != token_ids.len() {
             return Err(Error::LengthMismatch { actual: token_ids.len(), expected: replacement.values.len() });
+        }
+        if let Some(value) = replacement.values.iter().flatten().find(|value| !value.is_finite()) {
+            return Err(Error::Argument {
+                argument: format!("replacement of neuron {} of '{hook}'", replacement.neuron),
+                expected: "finite values".to_owned(),
+                got: value.to_string(),
+            });
         }
     }
     if token_ids.is_empty() {

@@ -12,6 +12,7 @@ use super::token_batch::TokenBatch;
 use super::weights::safetensors::SafetensorsFiles;
 use crate::error::Error;
 
+mod ablation;
 mod damaged;
 mod real;
 mod reference;

@@ -41,14 +41,21 @@ impl Bootstrap {
         }
         let mut values = vec![Vec::with_capacity(self.n_draws as usize); metrics.len()];
         for draw in 0..u64::from(self.n_draws) {
-            let sums = (0..windows.len() as u64)
-                .map(|i| &windows[below(mix(self.seed, draw, i), windows.len())])
+            let sums = self
+                .drawn(draw, windows.len())
+                .map(|i| &windows[i])
                 .fold(WindowSums::default(), |sums, window| sums.merge(window));
             for (metric, values) in metrics.iter().zip(&mut values) {
                 values.extend(metric.value(&sums));
             }
         }
         values.into_iter().map(|values| interval(values, self.n_draws as usize)).collect()
+    }
+
+    /// The windows of one draw: as many as there are, with replacement.
+    pub(super) fn drawn(&self, draw: u64, n_windows: usize) -> impl Iterator<Item = usize> + use<> {
+        let seed = self.seed;
+        (0..n_windows as u64).map(move |i| below(mix(seed, draw, i), n_windows))
     }
 
     /// The interval of one metric; see [`Bootstrap::intervals`].
@@ -62,7 +69,8 @@ fn below(bits: u64, n: usize) -> usize {
     ((u128::from(bits) * n as u128) >> 64) as usize
 }
 
-fn interval(mut values: Vec<f64>, n_draws: usize) -> Option<Interval> {
+/// Between which two values the middle 95 % of the defined draws lie; `None` where more than half are undefined.
+pub(super) fn interval(mut values: Vec<f64>, n_draws: usize) -> Option<Interval> {
     if values.is_empty() || 2 * values.len() < n_draws {
         return None;
     }
