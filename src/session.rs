@@ -112,7 +112,10 @@ impl Session {
         catalog.register_schema("main", schema)?;
         context.register_catalog("lake", Arc::new(catalog));
         let progress = Arc::new(PassProgress::default());
-        let methods = Arc::new(MethodRegistry::new(LanguageModels::open(LanguageModelOptions { lake: Some(lake.clone()), ..options.languages })?));
+        let methods = Arc::new(MethodRegistry::new(LanguageModels::open(LanguageModelOptions {
+            lake: Some(lake.clone()),
+            ..options.languages
+        })?));
         let host = Host {
             session: WeakSession::of(&context),
             lake: lake.clone(),

@@ -59,5 +59,10 @@ FROM (
     SELECT layer, neuron, explanation, unnest(own) AS o, unnest(control) AS c
     FROM summaries
 )
-WHERE o['metric'] IS NOT NULL
+-- Of each scorer only the metrics that mean something (docs/scorers.md).
+WHERE CASE
+    WHEN $scorer = 'intruder' THEN o['metric'] = 'hit_rate'
+    WHEN $scorer IN ('embedding', 'surprisal') THEN o['metric'] = 'roc_auc'
+    ELSE o['metric'] <> 'hit_rate'
+END
 ORDER BY neuron, explanation, metric

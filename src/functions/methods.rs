@@ -154,7 +154,13 @@ impl MethodRegistry {
         let encoder: Arc<dyn TextEncoder> = match name {
             None => Arc::new(SentenceEncoder::load_default()?),
             Some(ModelName { engine: Engine::Local, model }) => Arc::new(SentenceEncoder::load(Path::new(model))?),
-            Some(other) => self.models.text_encoder(other)?,
+            Some(other) => {
+                return Err(Error::Argument {
+                    argument: "sentence encoder".to_owned(),
+                    expected: "local:FOLDER".to_owned(),
+                    got: other.to_string(),
+                });
+            }
         };
         encoders.insert(key, Arc::clone(&encoder));
         Ok(encoder)

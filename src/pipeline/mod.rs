@@ -1,8 +1,10 @@
 //! The stages, run in the order of their files: bind parameters, stream rows, commit whole units.
 
 pub mod methods;
+pub mod planted_lake;
 pub mod queries;
 pub mod runs;
+pub mod selftest;
 pub mod settings;
 pub mod stage;
 pub mod steps;
@@ -59,14 +61,14 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
     for step in &steps {
         observer.stage_started(step);
         let start = Instant::now();
-        let paid_before = session.methods().models().spent().cost;
+        let paid_before = session.methods().models().spent().dollars;
         let n_rows = stage::run(session, step, &plan, observer).await?;
         let report = StageReport {
             stage: step.query.name.clone(),
             table: step.query.writes.clone().unwrap_or_default(),
             label: step.label.clone(),
             n_rows,
-            cost: session.methods().models().spent().cost - paid_before,
+            cost: session.methods().models().spent().dollars - paid_before,
             took: start.elapsed(),
         };
         observer.stage_finished(&report);

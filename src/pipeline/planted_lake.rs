@@ -32,7 +32,9 @@ const RUN: &str = "planted";
 /// When the store refuses.
 pub async fn write(session: &Session, seed: u64) -> Result<usize> {
     let there = session.sql("SELECT count(*) FROM runs WHERE run = 'planted'").await?.collect().await?;
-    let n_runs = there.first().map(|batch| arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(batch.column(0)).value(0));
+    let n_runs = there
+        .first()
+        .map(|batch| arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(batch.column(0)).value(0));
     if n_runs.unwrap_or(0) > 0 {
         return Ok(0);
     }
@@ -81,16 +83,15 @@ fn vocabulary(subject: &PlantedSubject) -> BTreeMap<&str, i64> {
 }
 
 fn documents(subject: &PlantedSubject) -> Vec<Value> {
-    let row = |(number, text): (i64, &String)| {
-        json!({"corpus": PLANTED, "document": number, "source": PLANTED, "text": text, "run": RUN})
-    };
+    let row = |(number, text): (i64, &String)| json!({"corpus": PLANTED, "document": number, "source": PLANTED, "text": text, "run": RUN});
     (0..).zip(subject.documents.iter().map(|document| &document.text)).map(row).collect()
 }
 
 fn sequences(subject: &PlantedSubject, splits: &[Split], vocabulary: &BTreeMap<&str, i64>) -> Vec<Value> {
     let mut rows = Vec::with_capacity(subject.documents.len());
     for (number, (document, split)) in (0i64..).zip(subject.documents.iter().zip(splits)) {
-        let ids: Vec<i64> = document.tokens.iter().filter_map(|token| vocabulary.get(token.as_str()).copied()).collect();
+        let ids: Vec<i64> =
+            document.tokens.iter().filter_map(|token| vocabulary.get(token.as_str()).copied()).collect();
         rows.push(json!({
             "model": PLANTED, "corpus": PLANTED, "sequence": number * SEQUENCES_A_DOCUMENT, "document": number,
             "token_offset": 0, "split": split.as_str(), "token_ids": ids, "tokens": document.tokens, "run": RUN,
@@ -147,11 +148,7 @@ fn records(subject: &PlantedSubject, splits: &[Split], seed: u64) -> Vec<Value> 
     rows
 }
 
-fn token_activations(
-    subject: &PlantedSubject,
-    splits: &[Split],
-    vocabulary: &BTreeMap<&str, i64>,
-) -> Vec<Value> {
+fn token_activations(subject: &PlantedSubject, splits: &[Split], vocabulary: &BTreeMap<&str, i64>) -> Vec<Value> {
     let mut rows = Vec::new();
     for (neuron, unit) in subject.units.iter().enumerate() {
         let mut sums: BTreeMap<&str, (f64, i64)> = BTreeMap::new();

@@ -59,7 +59,8 @@ impl Planted {
     fn window(&self, unit: usize, document: usize) -> Window {
         let tokens = &self.subject.documents[document].tokens;
         let activations = &self.subject.units[unit].activations[document];
-        let strongest = (0..activations.len()).max_by(|a, b| activations[*a].total_cmp(&activations[*b]).then(b.cmp(a)));
+        let strongest =
+            (0..activations.len()).max_by(|a, b| activations[*a].total_cmp(&activations[*b]).then(b.cmp(a)));
         let fires = activations.iter().any(|activation| *activation >= WEAK);
         let centre = strongest.filter(|_| fires).unwrap_or(0);
         let start = centre.saturating_sub(WINDOW / 2).min(tokens.len().saturating_sub(WINDOW));
@@ -251,8 +252,7 @@ async fn judged(
             tasks.push(judge::Task { explanation, examples: examples.clone(), seed: planted.seed });
         }
     }
-    let judged =
-        judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
+    let judged = judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
     let headline = method.method.metrics()[0];
     let mut scores = tasks.iter().zip(judged).map(|(task, judgements)| {
         let judgements: Vec<classification::Judged> = task
@@ -265,7 +265,9 @@ async fn judged(
                 value: judgement.value,
             })
             .collect();
-        Outcome::from(classification::value(headline, &judgements))
+        let summaries = classification::summaries(&judgements, None);
+        let summary = summaries.iter().find(|summary| summary.metric.as_str() == headline);
+        Outcome::from(summary.and_then(|summary| summary.value.ok()))
     });
     Ok(trials.iter().map(|trial| scores.by_ref().take(trial.candidates.len()).collect()).collect())
 }

@@ -56,7 +56,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         last_unit_seen: None,
         total: 0,
     };
-    let paid_before = session.methods().models().spent().cost;
+    let paid_before = session.methods().models().spent().dollars;
     let mut n_rows = 0;
     if let Some(column) = query.resume.as_deref() {
         n_rows = stage.rest(column).await?;
@@ -71,7 +71,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
     // Replies become rows of `completions` where a step ends: until then they are safe in the store.
     session.methods().models().fold().await?;
     if stage.recorded {
-        let cost = session.methods().models().spent().cost - paid_before;
+        let cost = session.methods().models().spent().dollars - paid_before;
         stage.run.finish(session, n_rows, cost).await?;
     }
     Ok(n_rows)
@@ -152,7 +152,7 @@ impl Stage<'_> {
         let spent = self.session.methods().models().spent();
         let rest = match done {
             0 => "what the rest would cost is not known yet".to_owned(),
-            done => format!("about {:.2} usd more for the rest", spent.cost / done as f64 * left as f64),
+            done => format!("about {:.2} usd more for the rest", spent.dollars / done as f64 * left as f64),
         };
         error.with_progress(&format!(
             "stage '{}' of hook point '{hook}': {done} of {} units done, {rest}",

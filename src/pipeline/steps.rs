@@ -147,7 +147,7 @@ fn between(steps: Vec<Step>, queries: &[Query], settings: &Settings) -> Result<V
     let index = |query: &Query| queries.iter().position(|other| other.name == query.name).unwrap_or(usize::MAX);
     let bound = |argument: &str, name: &str, last: bool| {
         let of_name = |query: &&Query| query.name == name || query.writes.as_deref() == Some(name);
-        let found = if last { queries.iter().filter(of_name).last() } else { queries.iter().find(of_name) };
+        let found = if last { queries.iter().rfind(of_name) } else { queries.iter().find(of_name) };
         found.map(index).ok_or_else(|| Error::Argument {
             argument: argument.to_owned(),
             expected: format!("a stage ({})", tables()),
