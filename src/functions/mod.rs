@@ -33,11 +33,13 @@ use same_by_name;
 
 mod ablation;
 mod arguments;
+mod calibrate;
 mod collect_activations;
 mod collection_pass;
 mod document_split;
 mod explain;
 mod firings;
+mod fit_calibration;
 mod heatmap;
 mod judge;
 mod judgement_summaries;
@@ -128,6 +130,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
 fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
     vec![
         ScalarUDF::from(ablation::Ablation::new(models)),
+        ScalarUDF::from(calibrate::Calibrate::default()),
         ScalarUDF::from(document_split::DocumentSplit::default()),
         ScalarUDF::from(heatmap::Heatmap::default()),
         ScalarUDF::from(mentions::Mentions::default()),
@@ -157,6 +160,7 @@ fn aggregates() -> Vec<AggregateUDF> {
         .into_iter()
         .map(AggregateUDF::from)
         .chain([
+            AggregateUDF::from(fit_calibration::FitCalibration::default()),
             AggregateUDF::from(judgement_summaries::JudgementSummaries::default()),
             AggregateUDF::from(score_summaries::ScoreSummaries::default()),
         ])

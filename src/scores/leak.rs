@@ -11,9 +11,13 @@ use datafusion::prelude::lit;
 use crate::error::Error;
 
 /// Functions that simulate or score.
-const GUARDED_FUNCTIONS: [&str; 8] = [
+const GUARDED_FUNCTIONS: [&str; 12] = [
     "simulate",
+    "simulation",
     "judge",
+    "judgement_summaries",
+    "fit_calibration",
+    "ablation",
     "window_sums",
     "score_summaries",
     "ev_correlation",
@@ -22,7 +26,7 @@ const GUARDED_FUNCTIONS: [&str; 8] = [
     "absolute_dev_explained",
 ];
 /// Tables whose rows carry the split of a record.
-const GUARDED_TABLES: [&str; 2] = ["activation_records", "simulations"];
+const GUARDED_TABLES: [&str; 3] = ["activation_records", "simulations", "judgements"];
 /// A table function whose rows hold records of every split in one list: no filter on it can keep `train` out.
 const UNSPLIT_FUNCTION: &str = "collect_activations";
 /// The split that explainers see.
