@@ -260,6 +260,11 @@ impl SubjectModel {
         Ok(self.pass(&batch)?.attention_pattern(&before, &self.decoder.blocks[layer], &mut Scratch::default()))
     }
 
+    /// The weights.
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     fn hook_point(&self, kind: HookKind, layer: Option<usize>) -> Result<HookPoint> {
         let found = self.hook_points.iter().find(|hook| hook.kind() == kind && hook.layer() == layer);
         found.cloned().ok_or_else(|| Error::HookPointUnknown {
