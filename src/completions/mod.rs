@@ -1,6 +1,8 @@
 //! Language models behind explainers, simulators and judges: one trait, three engines.
 
 pub mod estimate;
+pub mod chat_template;
+pub mod local;
 pub mod method;
 pub mod model_name;
 pub mod reply;

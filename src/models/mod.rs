@@ -2,15 +2,17 @@
 //!
 //! [`source`] says where a model is; `weights` reads its tensors by name and [`config`] its shape; `decoder` packs
 //! both for the `kernels`; [`forward`] runs a tile of token sequences and hands the values at [`hook_points`] to the
-//! caller; [`tokenizer`] turns text into token ids; [`ablation`] runs it
-//! again with some values replaced; [`subject_model`] is all of it under one name. [`hub`] fetches models.
+//! caller; [`generation`] runs the same weights as a language model; [`tokenizer`] turns text into token ids; [`ablation`] runs
+//! a window again with some values replaced; [`subject_model`] is all of it under one name. [`hub`] fetches models.
 //! Nothing here knows tables: a caller sees slices of f32.
 
 pub mod ablation;
 pub mod cache;
+pub mod chat_files;
 pub mod config;
 mod decoder;
 pub mod forward;
+pub mod generation;
 mod hash;
 pub mod hook_points;
 pub mod hub;

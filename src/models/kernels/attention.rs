@@ -55,7 +55,7 @@ fn row_times_matrix<const FUSED: bool>(a: &[f32], b: &[f32], stride: usize, colu
 
 /// Softmax of `row`, whose length is a multiple of WIDTH, over its first `n` values; the rest becomes zero.
 #[inline(always)]
-fn softmax<const FUSED: bool>(row: &mut [f32], n: usize) {
+pub(super) fn softmax<const FUSED: bool>(row: &mut [f32], n: usize) {
     row[n..].fill(f32::NEG_INFINITY);
     let mut largest = [f32::NEG_INFINITY; WIDTH];
     for chunk in row.chunks_exact(WIDTH) {

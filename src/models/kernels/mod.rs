@@ -7,9 +7,11 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod bidirectional_attention;
+pub(crate) mod cached_attention;
 pub(crate) mod exp;
 pub(crate) mod gelu_erf;
 pub(crate) mod isa;
+pub(crate) mod log_total;
 pub(crate) mod matmul;
 pub(crate) mod norm;
 pub(crate) mod rope;

@@ -1,6 +1,7 @@
 //! Tokenizers of the `tokenizers` crate, from a folder, from bytes or from GGUF metadata.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
@@ -31,6 +32,8 @@ pub(super) struct HuggingFace {
     /// The bytes each token stands for.
     bytes: Vec<Box<[u8]>>,
     path: PathBuf,
+    /// A copy that takes special tokens for text, made when it is first wanted.
+    plain: OnceLock<Box<tokenizers::Tokenizer>>,
 }
 
 fn fault(path: &Path, reason: impl ToString) -> Error {
@@ -112,13 +115,35 @@ impl HuggingFace {
             Spelling::Plain
         };
         let bytes = bytes_of_tokens(&inner, spelling);
-        Ok(Self { inner, bytes, path: path.to_path_buf() })
+        Ok(Self { inner, bytes, path: path.to_path_buf(), plain: OnceLock::new() })
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Encoding> {
         let encoding = self.inner.encode(text, false).map_err(|e| fault(&self.path, e))?;
         let offsets = encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect();
         Ok(Encoding { token_ids: encoding.get_ids().to_vec(), offsets })
+    }
+
+    pub(super) fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        let plain = self.plain.get_or_init(|| {
+            let mut plain = self.inner.clone();
+            plain.set_encode_special_tokens(true);
+            Box::new(plain)
+        });
+        let encoding = plain.encode(text, false).map_err(|e| fault(&self.path, e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    pub(super) fn special_tokens(&self) -> Vec<(String, u32)> {
+        let added = self.inner.get_added_tokens_decoder();
+        let special = added.into_iter().filter(|(_, token)| token.special);
+        let mut special: Vec<(String, u32)> = special.map(|(id, token)| (token.content, id)).collect();
+        special.sort();
+        special
+    }
+
+    pub(super) fn token_id(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
     }
 
     pub(super) fn token_bytes(&self, token_id: u32) -> &[u8] {

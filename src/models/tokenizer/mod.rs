@@ -92,6 +92,33 @@ impl Tokenizer {
         }
     }
 
+    /// Splits a text into tokens without recognising special tokens: `<|im_end|>` in it is text like any other.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer cannot encode it.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.kind {
+            Kind::HuggingFace(inner) => inner.encode_plain(text),
+            Kind::Llama2c(inner) => Ok(inner.encode(text).token_ids),
+        }
+    }
+
+    /// The tokens that [`Tokenizer::encode`] recognises in a text and [`Tokenizer::encode_plain`] does not, by name.
+    pub fn special_tokens(&self) -> Vec<(String, u32)> {
+        match &self.kind {
+            Kind::HuggingFace(inner) => inner.special_tokens(),
+            Kind::Llama2c(_) => Vec::new(),
+        }
+    }
+
+    /// The id of a token by its name in the vocabulary.
+    pub fn token_id(&self, name: &str) -> Option<u32> {
+        match &self.kind {
+            Kind::HuggingFace(inner) => inner.token_id(name),
+            Kind::Llama2c(_) => None,
+        }
+    }
+
     /// The bytes a token stands for; none for an id the tokenizer does not have.
     pub fn token_bytes(&self, token_id: u32) -> &[u8] {
         match &self.kind {

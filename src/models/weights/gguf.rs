@@ -160,7 +160,7 @@ impl GgufFile {
     }
 }
 
-fn as_u64(value: &Value) -> Option<u64> {
+pub(crate) fn as_u64(value: &Value) -> Option<u64> {
     match value {
         Value::U8(n) => Some(u64::from(*n)),
         Value::U16(n) => Some(u64::from(*n)),
