@@ -5,6 +5,10 @@
 use criterion::{criterion_group, criterion_main};
 
 mod collection;
+mod completions;
+#[path = "../tests/it/fault_server.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod fault_server;
 mod forward;
 mod gemm;
 mod memory;
@@ -14,6 +18,6 @@ mod shapes;
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().sample_size(10).without_plots();
-    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches
+    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches
 }
 criterion_main!(benches);

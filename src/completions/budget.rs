@@ -196,3 +196,6 @@ impl Drop for Reservation {
         self.budget.settled.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

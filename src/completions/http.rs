@@ -298,3 +298,6 @@ impl LanguageModel for HttpModel {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,6 @@ fn read(text: &str) -> std::result::Result<HashMap<String, Price>, String> {
         None => Ok(table.models),
     }
 }
+
+#[cfg(test)]
+mod tests;

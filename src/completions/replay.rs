@@ -281,3 +281,6 @@ impl LanguageModel for Recorder {
         continuations.iter().zip(losses).map(one).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

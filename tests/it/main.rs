@@ -5,9 +5,17 @@ mod bad_input;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod corpora;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod durable_replies;
+#[cfg(test)]
+mod echo;
+#[cfg(test)]
+mod fault_server;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
