@@ -1,8 +1,9 @@
 //! A sentence encoder that runs in this process: BERT, the mean over its outputs, length 1.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rayon::prelude::*;
@@ -16,6 +17,12 @@ use crate::models::tokenizer::Tokenizer;
 /// Longest text in tokens, the two at its ends included; what is beyond is left out. The limit that all-MiniLM-L6-v2 was
 /// published with (`max_seq_length`).
 const MAX_TOKENS: usize = 256;
+
+/// Short texts whose vectors are kept, at most: words come again and again. 20,000 vectors of 384 numbers are 31 MB.
+const MAX_KEPT: usize = 20_000;
+
+/// Longest text, in bytes, whose vector is kept.
+const MAX_KEPT_BYTES: usize = 32;
 
 /// Tokens of one forward pass: enough for full tiles of the matrix product, few enough for the second-level cache.
 const TILE_TOKENS: usize = 256;
@@ -35,6 +42,8 @@ struct Inner {
     cls: u32,
     sep: u32,
     max_tokens: usize,
+    /// Vectors of short texts seen before.
+    kept: Mutex<HashMap<String, Arc<[f32]>>>,
 }
 
 impl fmt::Debug for SentenceEncoder {
@@ -68,7 +77,8 @@ impl SentenceEncoder {
         let (cls, sep) = (special("[CLS]")?, special("[SEP]")?);
         let name = folder_name(folder);
         let max_tokens = MAX_TOKENS.min(config.max_position_embeddings);
-        Ok(Self { inner: Arc::new(Inner { name, bert, tokenizer, cls, sep, max_tokens }) })
+        let inner = Inner { name, bert, tokenizer, cls, sep, max_tokens, kept: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The encoder that is used when none is named (see [`Self::default_folder`]).
@@ -137,7 +147,27 @@ impl TextEncoder for SentenceEncoder {
 
 impl Inner {
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let encoded: Vec<Vec<u32>> = texts.par_iter().map(|text| self.token_ids(text)).collect::<Result<_>>()?;
+        let mut vectors: Vec<Vec<f32>> = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.iter().map(|text| kept.get(text).map_or_else(Vec::new, |vector| vector.to_vec())).collect()
+        };
+        let new: Vec<usize> = (0..texts.len()).filter(|i| vectors[*i].is_empty()).collect();
+        for (i, vector) in new.iter().zip(self.embed_new(&new, texts)?) {
+            vectors[*i] = vector;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for i in new.into_iter().filter(|i| texts[*i].len() <= MAX_KEPT_BYTES) {
+            if kept.len() >= MAX_KEPT {
+                break;
+            }
+            kept.insert(texts[i].clone(), vectors[i].as_slice().into());
+        }
+        Ok(vectors)
+    }
+
+    /// The vectors of the texts with these numbers.
+    fn embed_new(&self, numbers: &[usize], texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let encoded: Vec<Vec<u32>> = numbers.par_iter().map(|i| self.token_ids(&texts[*i])).collect::<Result<_>>()?;
         // Texts of like length side by side: threads then have tiles of like cost.
         let mut order: Vec<usize> = (0..encoded.len()).collect();
         order.sort_by_key(|i| (encoded[*i].len(), *i));
@@ -149,7 +179,7 @@ impl Inner {
                 self.bert.sentence_vectors(&sequences, scratch)
             })
             .collect();
-        let mut vectors = vec![Vec::new(); texts.len()];
+        let mut vectors = vec![Vec::new(); encoded.len()];
         for (tile, rows) in tiles.iter().zip(&embedded) {
             for (i, row) in tile.iter().zip(rows.chunks_exact(self.bert.width())) {
                 vectors[*i] = row.to_vec();

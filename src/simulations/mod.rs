@@ -6,6 +6,16 @@ pub mod simulate;
 
 pub mod token_lookup;
 
+mod all_at_once;
+mod distribution;
+mod embedding;
+mod listed_tokens;
+mod log_probability_free;
+mod numbered_reply;
+mod one_at_a_time;
+mod prompt;
+mod words;
+
 pub mod calibration;
 
 #[cfg(test)]

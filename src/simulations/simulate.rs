@@ -1,6 +1,9 @@
 //! Simulations of many windows at once, by any simulator.
 
+use super::distribution::Numbers;
+use super::prompt::Scale;
 use super::simulator::Simulator;
+use super::{all_at_once, embedding, log_probability_free, one_at_a_time};
 use crate::completions::LanguageModel;
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
@@ -27,6 +30,23 @@ pub struct Simulation {
     pub completion: Option<String>,
 }
 
+impl Simulation {
+    /// From the numbers read at each token, on a scale.
+    ///
+    /// # Errors
+    /// A reason, when none was read anywhere.
+    pub(super) fn of_numbers(numbers: &[Option<Numbers>], scale: Scale) -> Result<Self, String> {
+        let n_unread = numbers.iter().filter(|numbers| numbers.is_none()).count() as u32;
+        if !numbers.is_empty() && n_unread as usize == numbers.len() {
+            return Err(format!("expected a number at some token, got none at {n_unread}"));
+        }
+        let expected = numbers.iter().map(|numbers| Some(scale.to_ten((*numbers)?.expected) as f32)).collect();
+        let mass: f64 = numbers.iter().flatten().map(|numbers| numbers.mass).sum();
+        let number_mass = (!numbers.is_empty()).then(|| (mass / numbers.len() as f64) as f32);
+        Ok(Self { expected, number_mass, n_unread, completion: None })
+    }
+}
+
 /// Simulates windows: one result a task, in their order.
 ///
 /// The inner error says why one window failed: it is missing then, not zero.
@@ -34,13 +54,39 @@ pub struct Simulation {
 /// # Errors
 /// What stops a whole query: [`Error::MethodModel`] without the model or encoder that the simulator needs,
 /// [`Error::LogProbabilitiesMissing`] for a model that does not give them, [`Error::ContextTooShort`], and whatever the engine
-/// reports but a malformed reply.
+/// reports but a malformed reply or a request refused for its content.
 pub async fn simulate_all(
     simulator: Simulator,
     model: Option<&dyn LanguageModel>,
     encoder: Option<&dyn TextEncoder>,
     tasks: &[Task],
 ) -> Result<Vec<Result<Simulation, String>>> {
-    let _ = (model, encoder, tasks);
-    Err(Error::internal(format!("simulator '{simulator}' is not there yet")))
+    let fault = |reason: String| Error::MethodModel { kind: "simulator", method: simulator.to_string(), reason };
+    let model = || {
+        model.ok_or_else(|| fault(format!("expected a language model, as in {simulator}@openai:gpt-4o-mini, got none")))
+    };
+    match simulator {
+        Simulator::AllAtOnce => all_at_once::simulate(model()?, tasks).await,
+        Simulator::OneAtATime => one_at_a_time::simulate(model()?, tasks).await,
+        Simulator::LogProbabilityFree => log_probability_free::simulate(model()?, tasks).await,
+        Simulator::Embedding => {
+            let encoder = encoder.ok_or_else(|| fault("expected a text encoder, got none".to_owned()))?;
+            embedding::simulate(encoder, tasks).await
+        }
+        Simulator::TokenLookup => Err(fault("expected the unit's token means, which no explanation holds".to_owned())),
+        Simulator::N2g => Err(Error::internal("patterns of n2g are not matched here yet")),
+    }
+}
+
+/// Why one window failed, where others can go on.
+///
+/// # Errors
+/// The fault itself, where it would meet every window: the network, the key, the budget, an unknown model.
+pub(super) fn failure(error: Error) -> Result<String> {
+    match error {
+        Error::ReplyMalformed { .. } => Ok(error.to_string()),
+        // 400 and 422 are said of one request: its length, or a content filter.
+        Error::CompletionRefused { status: 400 | 413 | 422, .. } => Ok(error.to_string()),
+        _ => Err(error),
+    }
 }

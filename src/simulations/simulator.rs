@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::prompt::{EXAMPLES, Prompt, Scale};
+use super::simulate::Task;
+use super::{all_at_once, embedding, log_probability_free, one_at_a_time};
 use crate::completions::Abilities;
 use crate::error::{Error, Result};
 use crate::hash;
@@ -77,7 +80,15 @@ impl Simulator {
     }
 
     fn definition(self) -> String {
-        String::new()
+        let task = Task { explanation: "explanation".to_owned(), tokens: vec!["first".to_owned(), " last".to_owned()] };
+        let both = |prompt: &dyn Fn(Scale) -> Prompt| format!("{:?}\n{:?}", prompt(Scale::Ten), prompt(Scale::Nine));
+        match self {
+            Self::TokenLookup | Self::N2g => String::new(),
+            Self::AllAtOnce => both(&|scale| all_at_once::prompt(&task, scale, EXAMPLES.len())),
+            Self::OneAtATime => both(&|scale| one_at_a_time::prompt(&task, 1, scale, EXAMPLES.len())),
+            Self::LogProbabilityFree => format!("{:?}", log_probability_free::prompt(&task, EXAMPLES.len())),
+            Self::Embedding => embedding::definition(),
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! The token lookup simulation, and calibration against the specification's numbers (§10.2).
 
-use super::calibration::{LinearCalibration, PercentileMatching};
+mod embedding;
+mod language_models;
+mod replies;
+mod scripted;
+
+use super::calibration::{Calibration, FittedCalibration, LinearCalibration, PercentileMatching};
 use super::token_lookup::simulate;
 use crate::neurons::token_means::{TokenLookup, TokenMean};
 
@@ -43,4 +48,34 @@ fn percentile_matching_has_the_reference_values() {
     assert_eq!(got, [0.0, 0.25, 0.5, 1.5, 4.0]);
     assert_eq!(map.apply(-1.0), 0.0);
     assert_eq!(PercentileMatching::fit(&[], &[]).unwrap(), None);
+}
+
+#[test]
+fn a_fitted_calibration_is_stored_and_applied() {
+    let expected: Vec<Option<f32>> = EXPECTED.iter().copied().map(Some).chain([None]).collect();
+    let actual: Vec<f32> = ACTUAL.into_iter().chain([99.0]).collect();
+    for calibration in Calibration::ALL {
+        assert_eq!(calibration.to_string().parse::<Calibration>().unwrap(), calibration);
+        let fitted = FittedCalibration::fit(calibration, &actual, &expected).unwrap().unwrap();
+        let json = serde_json::to_string(&fitted).unwrap();
+        assert!(json.starts_with(&format!("{{\"kind\":\"{calibration}\"")), "{json}");
+        let stored: FittedCalibration = serde_json::from_str(&json).unwrap();
+        let value = match calibration {
+            Calibration::None => 2.5,
+            Calibration::Linear => 0.2032710280 + 2.5 * 0.3925233645,
+            Calibration::Percentile => 1.5,
+        };
+        assert!((stored.apply(2.5) - value).abs() < 1e-9, "{calibration}");
+        let units = calibration == Calibration::None;
+        assert_eq!(stored.scale("simulated_normalized_activations") == "simulated_normalized_activations", units);
+    }
+    assert_eq!(FittedCalibration::fit(Calibration::Linear, &[1.0, 2.0], &[Some(3.0), None]).unwrap(), None);
+    assert_eq!(FittedCalibration::fit(Calibration::Percentile, &[1.0], &[None]).unwrap(), None);
+    assert!(FittedCalibration::fit(Calibration::None, &[1.0], &[]).is_err());
+    assert!("cubic".parse::<Calibration>().is_err());
+    for damaged in
+        [r#"{"expected":[],"actual":[]}"#, r#"{"expected":[1,2],"actual":[1]}"#, r#"{"expected":[2,1],"actual":[1,2]}"#]
+    {
+        assert!(serde_json::from_str::<PercentileMatching>(damaged).is_err(), "{damaged}");
+    }
 }
