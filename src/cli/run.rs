@@ -51,7 +51,7 @@ fn summary(reports: &[StageReport], lake: &str) -> String {
         let seconds = report.took.as_secs_f64();
         text.push_str(&format!("{:<20} {:>12} {seconds:>9.1}", report.table, report.n_rows));
         let of_method = [report.label.clone(), paid(report.cost)].join("  ");
-        text.push_str(&format!("  {of_method}").trim_end());
+        text.push_str(format!("  {of_method}").trim_end());
         text.push('\n');
     }
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();

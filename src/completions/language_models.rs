@@ -13,6 +13,7 @@ use super::durable::DurableModel;
 use super::http::key::ApiKey;
 use super::http::{Api, HttpModel, HttpOptions, OPENAI};
 use super::limits::{LimitOptions, Limits};
+use super::local::LocalModel;
 use super::model_name::{Engine, ModelName};
 use super::prices::Prices;
 use super::replay::ReplayModel;
@@ -109,7 +110,7 @@ impl LanguageModels {
             }
         };
         let model = match name.engine {
-            Engine::Local => here(local(&name.model)?),
+            Engine::Local => here(Arc::new(LocalModel::load(&name.model)?)),
             Engine::Replay => here(Arc::new(ReplayModel::load(&name.model)?)),
             Engine::OpenAi => {
                 let endpoint = Arc::new(HttpModel::new(name.clone(), self.http.clone())?);
@@ -171,8 +172,4 @@ impl LanguageModels {
             None => Ok(0),
         }
     }
-}
-
-fn local(path: &str) -> Result<Arc<dyn LanguageModel>> {
-    Err(Error::ModelNotFound { path: PathBuf::from(path), reason: "expected an engine for local models".to_owned() })
 }

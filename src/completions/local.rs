@@ -56,7 +56,9 @@ impl LocalModel {
     /// # Errors
     /// [`Error::ModelFormat`] if the chat template is none, [`Error::Tokenizer`] for a model without a tokenizer.
     pub fn with_weights(model: Arc<SubjectModel>, path: &str) -> Result<Self> {
-        let name = ModelName { engine: Engine::Local, model: path.to_owned() };
+        // Not the path: it differs from machine to machine, and the weights behind it may change.
+        let weights: String = model.weights_hash().chars().take(8).collect();
+        let name = ModelName { engine: Engine::Local, model: format!("{}#{weights}", model.id()) };
         let tokenizer = model.tokenizer()?;
         let files = ChatFiles::read(&ModelSource::from(path), tokenizer)?;
         let text = |token_id: Option<u32>| token_id.map_or_else(String::new, |id| tokenizer.token_text(id));

@@ -1,7 +1,7 @@
 //! Language models behind explainers, simulators and judges: one trait, three engines.
 
-pub mod estimate;
 pub mod chat_template;
+pub mod estimate;
 pub mod local;
 pub mod method;
 pub mod model_name;
