@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::language::LanguageArguments;
 use super::progress::Verbosity;
 use super::table::Format;
 use crate::error::Result;
@@ -47,6 +48,10 @@ pub(crate) enum Command {
     Query(Query),
     /// List the hook points of a model.
     Hooks(Hooks),
+    /// Ask methods about planted neurons, whose true explanations are known.
+    Selftest(Box<Selftest>),
+    /// Show what language models were asked and what it cost.
+    Cost(Cost),
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.
@@ -71,7 +76,8 @@ pub(crate) struct Demo {
 #[command(after_help = "Examples:
   neuronlake run --model ./gpt2 --corpus './texts/*.txt' --hook 'blocks.*.mlp.hook_post' --lake ./lake
   neuronlake run --model ./SmolLM2-135M-Instruct.Q4_1.gguf --corpus texts.jsonl.gz --field body --layers 9,21 --neurons 0-99
-  neuronlake run --model ./gpt2 --corpus s3://bucket/texts/ --from scores")]
+  neuronlake run --model ./gpt2 --corpus s3://bucket/texts/ --from scores
+  neuronlake run --model ./gpt2 --neurons 0-99 --explainer openai:gpt-4o --simulator embedding --scorer detection@openai:gpt-4o-mini --budget 5usd")]
 pub(crate) struct Run {
     /// Subject model: 'default' (inside the program), a Hugging Face folder, a .gguf or a llama2.c .bin file.
     #[arg(long, default_value = "default", value_name = "PATH")]
@@ -153,6 +159,14 @@ pub(crate) struct Run {
     /// Folder whose pipeline queries replace those inside the program.
     #[arg(long, value_name = "DIR")]
     pub(crate) queries: Option<PathBuf>,
+    /// Print what language models would be asked and what it may cost, and ask nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Go on with simulators and scorers that could not tell true from false explanations of planted neurons.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 /// Where a lake is, for commands that read one.
@@ -192,6 +206,8 @@ pub(crate) struct Sql {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) lake: ExistingLake,
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +241,44 @@ pub(crate) enum QueryAction {
         #[command(flatten)]
         lake: ExistingLake,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  neuronlake selftest
+  neuronlake selftest --simulator local:./model.gguf --scorer detection@openai:gpt-4o-mini --budget 1usd
+  neuronlake selftest --explainer openai:gpt-4o-mini --simulator embedding")]
+pub(crate) struct Selftest {
+    /// Explainers to try; what they write is shown beside the truth. May be repeated.
+    #[arg(long = "explainer", value_name = "METHOD")]
+    pub(crate) explainers: Vec<String>,
+    /// Simulators to try [default: embedding]. May be repeated.
+    #[arg(long = "simulator", value_name = "METHOD")]
+    pub(crate) simulators: Vec<String>,
+    /// Other scorers to try. May be repeated.
+    #[arg(long = "scorer", value_name = "METHOD")]
+    pub(crate) scorers: Vec<String>,
+    /// Only eight units, as before a run.
+    #[arg(long)]
+    pub(crate) small: bool,
+    /// Where the planted tables are put and replies are kept.
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./neuronlake-selftest")]
+    pub(crate) lake: String,
+    /// Seed of every draw.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) language: LanguageArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  neuronlake cost --lake ./lake")]
+pub(crate) struct Cost {
+    /// How rows are written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) lake: ExistingLake,
 }
 
 #[derive(Debug, Args)]
@@ -268,7 +322,7 @@ fn layers(text: &str) -> Result<Layers, String> {
     Ok(Layers(layers))
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(format!("expected a whole number above 0, got '{text}'")),

@@ -14,6 +14,7 @@ use super::print;
 use super::run::{pipeline_session, run_pipeline};
 use super::sql::{columns, print_rows};
 use super::table::Format;
+use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::pipeline::settings::Settings;
 use crate::session::Session;
@@ -28,7 +29,7 @@ const NEXT: [&str; 3] = [
 
 pub(crate) async fn demo(arguments: &Arguments, command: &Demo) -> Result<()> {
     let start = Instant::now();
-    let session = pipeline_session(Lake::at(&command.lake)?)?;
+    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
     let reports = run_pipeline(arguments, &session, &Settings::default()).await?;
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
     print(&format!("\n{}\n", what_was_done(&session, n_rows, start).await?))?;

@@ -1,15 +1,19 @@
 //! The command line: what faces people at a terminal. Only this folder prints.
 
 mod arguments;
+mod cost;
 mod demo;
 pub mod escape;
+mod estimate;
 pub mod heatmap;
 mod hooks;
+mod language;
 pub mod progress;
 pub mod prompt;
 mod pull;
 mod query;
 mod run;
+mod selftest;
 mod sql;
 pub mod table;
 
@@ -68,6 +72,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Sql(command) => sql::sql(arguments, command).await,
         Command::Query(command) => query::query(arguments, command).await,
         Command::Hooks(command) => hooks::hooks(command),
+        Command::Selftest(command) => selftest::selftest(command).await,
+        Command::Cost(command) => cost::cost(command).await,
         Command::Pull(command) => pull::pull(arguments, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());

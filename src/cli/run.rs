@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::arguments::{Arguments, Run};
 use super::progress::{Stage, StageProgress, Verbosity};
-use super::{open, print};
+use super::{estimate, open, print};
+use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::neurons::selection::NeuronSelection;
 use crate::pipeline::settings::Settings;
@@ -20,7 +21,10 @@ const BATCH_ROWS: usize = 1_024;
 pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
     let settings = settings(command)?;
     let lake = Lake::at(&command.lake)?;
-    let session = pipeline_session(lake)?;
+    let session = pipeline_session(lake, command.language.options()?)?;
+    if command.dry_run {
+        return estimate::estimate(&session, &settings).await;
+    }
     let reports = run_pipeline(arguments, &session, &settings).await?;
     if !arguments.quiet {
         print(&summary(&reports, &command.lake))?;
@@ -29,8 +33,8 @@ pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
 }
 
 /// A session whose batches suit the wide rows of the pipeline.
-pub(crate) fn pipeline_session(lake: Lake) -> Result<Session> {
-    open(lake, SessionOptions { batch_rows: BATCH_ROWS, ..SessionOptions::default() })
+pub(crate) fn pipeline_session(lake: Lake, languages: LanguageModelOptions) -> Result<Session> {
+    open(lake, SessionOptions { batch_rows: BATCH_ROWS, languages, ..SessionOptions::default() })
 }
 
 /// Runs the stages under progress bars.
@@ -107,6 +111,7 @@ fn settings(command: &Run) -> Result<Settings> {
         revisions: command.revisions,
         calibration: command.calibration.clone(),
         ablation: command.ablation,
+        force: command.force,
         firings_above: command.firings_above,
         memory_limit: (command.memory * f64::from(1 << 30)) as usize,
         from: command.from.clone(),

@@ -17,7 +17,10 @@ use crate::error::{Error, Result};
 use crate::session::{Session, SessionOptions};
 
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(
+        command.lake.open()?,
+        SessionOptions { languages: command.language.options()?, ..SessionOptions::default() },
+    )?;
     let view = View { format: command.format, layout: Layout::Rows };
     let mut executor = Engine { session };
     match (&command.query, &command.file) {

@@ -1,6 +1,6 @@
 //! The language models of one session: by name, with one account, one set of limits and one store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +17,6 @@ use super::local::LocalModel;
 use super::model_name::{Engine, ModelName};
 use super::prices::Prices;
 use super::replay::ReplayModel;
-use super::request::Call;
 use super::store::CompletionStore;
 use crate::error::{Error, Result};
 use crate::tables::lake::Lake;
@@ -37,21 +36,6 @@ pub struct LanguageModelOptions {
     pub budget: Option<BudgetLimit>,
     /// Where replies are kept; without a lake they are not.
     pub lake: Option<Lake>,
-}
-
-/// What calls would take at most, before any is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Estimate {
-    /// Calls asked about.
-    pub calls: u64,
-    /// Those of them that cost nothing: the reply is stored, or the same call stands before them.
-    pub stored: u64,
-    /// Tokens of the prompts of the others, rather too many.
-    pub prompt_tokens: u64,
-    /// Tokens of their replies, if each is as long as it may be.
-    pub completion_tokens: u64,
-    /// US dollars for these tokens; `None` where no price is known.
-    pub dollars: Option<f64>,
 }
 
 /// Every language model of a session.
@@ -124,36 +108,16 @@ impl LanguageModels {
         Ok(model)
     }
 
-    /// What calls would take: tokens and dollars of those whose replies are not stored yet. Nothing is sent.
-    ///
-    /// # Errors
-    /// As [`LanguageModels::get`]; also when the store cannot be read.
-    pub async fn estimate(&self, name: &ModelName, calls: &[Call]) -> Result<Estimate> {
-        let model = self.get(name)?;
-        if let Some(store) = &self.store {
-            store.load(name).await?;
-        }
-        let mut estimate = Estimate { calls: calls.len() as u64, ..Estimate::default() };
-        let mut seen = HashSet::new();
-        for call in calls {
-            let key = call.key(name);
-            let stored = self.store.as_ref().is_some_and(|store| store.get(name, &key).is_some());
-            if stored || !seen.insert(key) {
-                estimate.stored += 1;
-                continue;
-            }
-            estimate.prompt_tokens += model.count_prompt_tokens(&call.request)? as u64;
-            estimate.completion_tokens += u64::from(call.request.max_tokens);
-        }
-        estimate.dollars = match name.engine {
+    /// US dollars that tokens of a model cost; 0 for a model run in this process, `None` where no price is known.
+    pub fn dollars(&self, name: &ModelName, prompt_tokens: u64, completion_tokens: u64) -> Option<f64> {
+        match name.engine {
             Engine::Local | Engine::Replay => Some(0.0),
-            Engine::OpenAi if estimate.stored == estimate.calls => Some(0.0),
-            Engine::OpenAi => self.http.prices.price(&name.model).map(|price| {
-                let (prompt, completion) = (estimate.prompt_tokens as f64, estimate.completion_tokens as f64);
-                (price.prompt * prompt + price.completion * completion) / 1e6
-            }),
-        };
-        Ok(estimate)
+            Engine::OpenAi => {
+                self.http.prices.price(&name.model).map(|price| {
+                    (price.prompt * prompt_tokens as f64 + price.completion * completion_tokens as f64) / 1e6
+                })
+            }
+        }
     }
 
     /// What this session spent on endpoints, and how often the store answered for nothing.

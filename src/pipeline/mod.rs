@@ -1,5 +1,6 @@
 //! The stages, run in the order of their files: bind parameters, stream rows, commit whole units.
 
+pub mod estimate;
 pub mod methods;
 pub mod planted_lake;
 pub mod queries;
@@ -56,6 +57,9 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
     let methods = Methods::find(settings, session.methods())?;
     let steps = steps(&queries, settings, &methods)?;
     let plan = Plan::new(session, settings)?;
+    if !settings.force {
+        selftest::check(&methods, session.methods(), settings.seed).await?;
+    }
     observer.run_started(steps.len());
     let mut reports = Vec::with_capacity(steps.len());
     for step in &steps {

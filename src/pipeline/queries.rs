@@ -37,9 +37,13 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "views", View:
         "best_explanations",
         "chosen_explanations",
+        "costs",
+        "explanation_scorers",
         "explanation_scores",
+        "neuron_costs",
         "neuron_summary",
         "record_tokens",
+        "scorer_agreement",
     ),
     queries!(
         "examples", Example:

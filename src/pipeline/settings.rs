@@ -71,6 +71,8 @@ pub struct Settings {
     pub calibration: String,
     /// Whether ablation scores are computed.
     pub ablation: bool,
+    /// Whether simulators and scorers are used that cannot tell true from false explanations of planted units.
+    pub force: bool,
     /// Also write every firing above this quantile of its unit.
     pub firings_above: Option<f64>,
     /// Bytes that the state of a collection pass may take.
@@ -118,6 +120,7 @@ impl Default for Settings {
             revisions: 0,
             calibration: "none".to_owned(),
             ablation: false,
+            force: false,
             firings_above: None,
             memory_limit: 4 << 30,
             from: None,

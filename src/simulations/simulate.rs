@@ -7,6 +7,7 @@ use super::{all_at_once, embedding, log_probability_free, one_at_a_time};
 use crate::completions::LanguageModel;
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
+use crate::explanations::n2g;
 
 /// One window to simulate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +75,15 @@ pub async fn simulate_all(
             embedding::simulate(encoder, tasks).await
         }
         Simulator::TokenLookup => Err(fault("expected the unit's token means, which no explanation holds".to_owned())),
-        Simulator::N2g => Err(Error::internal("patterns of n2g are not matched here yet")),
+        Simulator::N2g => Ok(tasks.iter().map(matched).collect()),
     }
+}
+
+/// A pattern matched against the tokens; a text that is no pattern is a simulation that failed.
+fn matched(task: &Task) -> Result<Simulation, String> {
+    let pattern = n2g::parse(&task.explanation)?;
+    let expected = n2g::simulate(&pattern, &task.tokens).into_iter().map(Some).collect();
+    Ok(Simulation { expected, number_mass: None, n_unread: 0, completion: None })
 }
 
 /// Why one window failed, where others can go on.
