@@ -35,7 +35,7 @@ fn invisible(c: char) -> bool {
 
 /// The tokens as one line of text, those with a mark in double brackets with it: `tuned her [[violin 10]] before`.
 ///
-/// The space before a marked word stays outside. Double brackets of the text itself are parted by a backslash.
+/// Spaces around a marked word stay outside. Double brackets of the text itself are parted by a backslash.
 pub(super) fn marked<'a>(tokens: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
     let mut text = String::new();
     // Sequences such as `<|` may be cut in two by tokens: plain stretches are escaped whole.
@@ -45,8 +45,10 @@ pub(super) fn marked<'a>(tokens: impl IntoIterator<Item = (&'a str, Option<Strin
             plain.push_str(token);
             continue;
         };
-        let word = token.trim_start_matches(' ');
-        plain.push_str(&token[..token.len() - word.len()]);
+        // Spaces stay outside, but for a token of nothing else.
+        let word = if token.trim_matches(' ').is_empty() { token } else { token.trim_matches(' ') };
+        let start = token.find(word).unwrap_or(0);
+        plain.push_str(&token[..start]);
         text.push_str(&parted(&shown(&std::mem::take(&mut plain))));
         text.push_str(OPEN);
         text.push_str(&parted(&shown(word)));
@@ -55,6 +57,7 @@ pub(super) fn marked<'a>(tokens: impl IntoIterator<Item = (&'a str, Option<Strin
             text.push_str(&mark);
         }
         text.push_str(CLOSE);
+        plain.push_str(&token[start + word.len()..]);
     }
     text.push_str(&parted(&shown(&plain)));
     text

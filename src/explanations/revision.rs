@@ -1,1 +1,304 @@
-//! stub
+//! Explanations corrected by what their neurons really do (Bills et al. 2023, section on revision).
+//!
+//! A model writes sentences that an explanation says the neuron fires on; the subject is run on them; where it stays silent, the
+//! model sees that and writes anew. The new text is taken only if it scores higher on the calibration split.
+
+mod counterexamples;
+mod prompt;
+
+use async_trait::async_trait;
+
+use self::counterexamples::{Measured, chosen};
+use super::answer;
+use super::evidence::{Evidence, EvidenceRecord, block_max};
+use super::explain::read;
+use crate::completions::LanguageModel;
+use crate::completions::reply::Reply;
+use crate::completions::request::{Call, Purpose, Request};
+use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// Sentences that are asked for (Bills et al. 2023).
+pub const N_SENTENCES: usize = 10;
+/// Tokens of the reply that holds them.
+const SENTENCE_TOKENS: u32 = 500;
+/// Tokens of the reply that holds the new explanation.
+const MAX_TOKENS: u32 = 60;
+
+/// What a revision has to know about neurons: the caller has the subject model and the scored windows.
+///
+/// Every method takes the whole batch. `draft` is the place of the neuron in the drafts that [`revise`] was given.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// The neuron's real activations on each sentence of each draft, in its own units; one record a sentence.
+    ///
+    /// # Errors
+    /// When the subject model cannot be run.
+    async fn measure(&self, sentences: &[Sentences]) -> Result<Vec<Vec<EvidenceRecord>>>;
+
+    /// What a text about the neuron leads one to expect on windows of tokens, 0..10, shape `[seq_len]` each; `None` where that
+    /// is not known. Without it the texts' own claim counts: that every sentence written for it moves the neuron.
+    ///
+    /// # Errors
+    /// When the simulator stops.
+    async fn simulate(&self, wanted: &[Expectation]) -> Result<Vec<Option<Vec<f32>>>> {
+        Ok(vec![None; wanted.len()])
+    }
+
+    /// The score of each text about its draft's neuron on the calibration split, never on a window that is scored later;
+    /// `None` where it is undefined.
+    ///
+    /// # Errors
+    /// When the simulator stops.
+    async fn calibration_scores(&self, candidates: &[Candidate]) -> Result<Vec<Option<f64>>>;
+}
+
+/// Sentences on which a neuron is to be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentences {
+    /// Place of the neuron among the drafts.
+    pub draft: usize,
+    /// The sentences.
+    pub sentences: Vec<String>,
+}
+
+/// A window on which a text is to be simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Place of the neuron among the drafts.
+    pub draft: usize,
+    /// The explanation.
+    pub text: String,
+    /// The window.
+    pub tokens: Vec<String>,
+}
+
+/// A text to be scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Place of the neuron among the drafts.
+    pub draft: usize,
+    /// The explanation.
+    pub text: String,
+}
+
+/// An explanation that may be revised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// What its explainer saw.
+    pub evidence: Evidence,
+    /// The explanation so far.
+    pub text: String,
+}
+
+/// What became of one explanation in one round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// 1-based number of the round.
+    pub round: u32,
+    /// The new text, taken or not.
+    pub text: String,
+    /// Whether it scored higher than the old one on the calibration split. Not so where a score is undefined.
+    pub accepted: bool,
+    /// Score of the old text on the calibration split.
+    pub score_before: Option<f64>,
+    /// Score of the new text on the calibration split.
+    pub score_after: Option<f64>,
+    /// Sentences that were written for the old text.
+    pub n_sentences: usize,
+    /// … and those of them that left the neuron silent.
+    pub n_silent: usize,
+    /// Key of the reply that held the sentences, where replies are stored.
+    pub sentences_completion: Option<String>,
+    /// Key of the reply that held the new text, where replies are stored.
+    pub completion: Option<String>,
+}
+
+/// One round for many explanations, in their order; a draft that was not revised is an `Err` with the reason, such as that no
+/// sentence contradicts it. Rounds are numbered from 1; another number draws other sentences.
+///
+/// Sentences are drawn at temperature 1, the new text is the likeliest reply. Differences from the paper, which tells of its
+/// prompts and has no code: prompts are our own; instead of a random half of the sentences the model sees those that contradict
+/// the text most, and some that agree; the text is taken only if the calibration split speaks for it.
+///
+/// # Errors
+/// As [`super::explain::explain_all`], and what `subject` returns.
+pub async fn revise(
+    model: &dyn LanguageModel,
+    subject: &dyn Subject,
+    drafts: &[Draft],
+    round: u32,
+) -> Result<Vec<Result<Revision, String>>> {
+    let mut outcomes: Vec<Result<Revision, String>> = Vec::with_capacity(drafts.len());
+    let mut progress = Vec::new();
+    for (draft, of) in drafts.iter().enumerate() {
+        outcomes.push(Err(String::new()));
+        match of.evidence.fault() {
+            Some(fault) => outcomes[draft] = Err(fault),
+            None => progress.push(draft),
+        }
+    }
+
+    // Sentences that each text says its neuron fires on.
+    let requests = progress.iter().map(|draft| {
+        let messages = prompt::sentences(&drafts[*draft].text);
+        Ok((*draft, fitting(model, Request::sampled(messages, SENTENCE_TOKENS))?))
+    });
+    let requests: Vec<(usize, Request)> = requests.collect::<Result<_>>()?;
+    let mut sentences = Vec::new();
+    let mut keys = Vec::new();
+    for (draft, reply) in ask(model, requests, round).await? {
+        match reply.and_then(|reply| Ok((prompt::parse_sentences(&reply.text)?, reply.key))) {
+            Ok((list, key)) => {
+                sentences.push(Sentences { draft, sentences: list });
+                keys.push(key);
+            }
+            Err(reason) => outcomes[draft] = Err(reason),
+        }
+    }
+
+    // What the neurons really do on them, and what the texts lead one to expect there.
+    let records = of_each(subject.measure(&sentences).await?, sentences.len(), "measured drafts")?;
+    for (records, asked) in records.iter().zip(&sentences) {
+        let lengths = (records.len(), asked.sentences.len());
+        let even = records.iter().all(|record| record.tokens.len() == record.activations.len());
+        if lengths.0 != lengths.1 || !even {
+            return Err(Error::internal(format!("expected {} whole records, got {}", lengths.1, lengths.0)));
+        }
+    }
+    let wanted: Vec<Expectation> = sentences
+        .iter()
+        .zip(&records)
+        .flat_map(|(asked, records)| {
+            let text = &drafts[asked.draft].text;
+            let wanted = |record: &EvidenceRecord| Expectation {
+                draft: asked.draft,
+                text: text.clone(),
+                tokens: record.tokens.clone(),
+            };
+            records.iter().map(wanted).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut expected = of_each(subject.simulate(&wanted).await?, wanted.len(), "simulated windows")?.into_iter();
+
+    // The new texts.
+    let mut requests = Vec::new();
+    let mut rounds = Vec::new();
+    for ((asked, records), key) in sentences.iter().zip(records).zip(keys) {
+        let draft = &drafts[asked.draft];
+        let max = block_max(&draft.evidence.records);
+        let measured: Vec<Measured> =
+            records.into_iter().map(|record| Measured::new(record, expected.next().flatten(), max)).collect();
+        let n_silent = measured.iter().filter(|measured| measured.silent).count();
+        let Some(shown) = chosen(&measured) else {
+            let n = measured.len();
+            outcomes[asked.draft] = Err(format!("none of {n} sentences written for the text contradicts it"));
+            continue;
+        };
+        let request = revision_that_fits(model, draft, &shown, max)?;
+        requests.push((asked.draft, request));
+        rounds.push((measured.len(), n_silent, key));
+    }
+    let mut revisions = Vec::new();
+    for ((draft, reply), (n_sentences, n_silent, sentences_completion)) in
+        ask(model, requests, round).await?.into_iter().zip(rounds)
+    {
+        let text = reply.and_then(|reply| Ok((answer::explanation(&reply.text, reply.finish)?, reply.key)));
+        match text {
+            Ok((text, _)) if text == drafts[draft].text => {
+                outcomes[draft] = Err("the model kept the text as it was".to_owned());
+            }
+            Ok((text, completion)) => revisions.push((
+                draft,
+                Revision {
+                    round,
+                    text,
+                    accepted: false,
+                    score_before: None,
+                    score_after: None,
+                    n_sentences,
+                    n_silent,
+                    sentences_completion,
+                    completion,
+                },
+            )),
+            Err(reason) => outcomes[draft] = Err(reason),
+        }
+    }
+
+    // The judgement of the calibration split.
+    let candidates: Vec<Candidate> = revisions
+        .iter()
+        .flat_map(|(draft, revision)| {
+            [&drafts[*draft].text, &revision.text].map(|text| Candidate { draft: *draft, text: text.clone() })
+        })
+        .collect();
+    let scores = of_each(subject.calibration_scores(&candidates).await?, candidates.len(), "scores")?;
+    for ((draft, mut revision), scores) in revisions.into_iter().zip(scores.chunks_exact(2)) {
+        (revision.score_before, revision.score_after) = (scores[0], scores[1]);
+        revision.accepted = matches!(scores, [Some(before), Some(after)] if after > before);
+        outcomes[draft] = Ok(revision);
+    }
+    Ok(outcomes)
+}
+
+/// Replies to requests, each with its draft.
+async fn ask(
+    model: &dyn LanguageModel,
+    requests: Vec<(usize, Request)>,
+    round: u32,
+) -> Result<Vec<(usize, Result<Reply, String>)>> {
+    let drafts: Vec<usize> = requests.iter().map(|(draft, _)| *draft).collect();
+    let calls = requests.into_iter().map(|(_, request)| Call { purpose: Purpose::Revise, request, sample_no: round });
+    let calls: Vec<Call> = calls.collect();
+    if calls.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(drafts.into_iter().zip(read(model.complete_all(&calls).await)?).collect())
+}
+
+/// A request that fits the model's context.
+///
+/// # Errors
+/// [`Error::ContextTooShort`].
+fn fitting(model: &dyn LanguageModel, request: Request) -> Result<Request> {
+    match excess(model, &request)? {
+        None => Ok(request),
+        Some((needed, context_length)) => {
+            Err(Error::ContextTooShort { model: model.name().to_string(), needed, context_length })
+        }
+    }
+}
+
+/// Tokens that a request needs and the context it does not fit into; `None` where it fits.
+fn excess(model: &dyn LanguageModel, request: &Request) -> Result<Option<(usize, usize)>> {
+    let Some(context_length) = model.abilities().context_length else { return Ok(None) };
+    let needed = model.count_prompt_tokens(request)? + request.max_tokens as usize;
+    Ok((needed > context_length).then_some((needed, context_length)))
+}
+
+/// The request for a new text: without the example where that is too long, then with fewer windows of the old evidence.
+fn revision_that_fits(model: &dyn LanguageModel, draft: &Draft, shown: &[&Measured], max: f32) -> Result<Request> {
+    let mut records = &draft.evidence.records[..];
+    let mut example = prompt::Example::Shown;
+    loop {
+        let messages = prompt::revision(records, &draft.text, shown, max, example);
+        let request = Request::greedy(messages, MAX_TOKENS);
+        match excess(model, &request)? {
+            None => return Ok(request),
+            Some(_) if example == prompt::Example::Shown => example = prompt::Example::LeftOut,
+            Some(_) if records.len() > 1 => records = &records[..records.len() - 1],
+            Some(_) => return fitting(model, request),
+        }
+    }
+}
+
+/// A list that must have a length, from the caller's own code.
+fn of_each<T>(list: Vec<T>, expected: usize, what: &str) -> Result<Vec<T>> {
+    if list.len() == expected {
+        return Ok(list);
+    }
+    Err(Error::internal(format!("{what}: expected {expected}, got {}", list.len())))
+}

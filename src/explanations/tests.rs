@@ -1,7 +1,26 @@
-//! Texts of the token lookup.
+//! Texts of the token lookup; and what the tests of the other explainers share.
 
+pub(crate) mod scripted;
+
+use super::evidence::{Evidence, EvidenceRecord};
 use super::token_lookup::explain;
 use crate::neurons::token_means::{TokenLookup, TokenMean};
+
+/// A record from tokens that end at `|`, with activations after `#`.
+pub(crate) fn record(written: &str) -> EvidenceRecord {
+    let pairs = written.split('|').map(|token| match token.split_once('#') {
+        Some((token, activation)) => (token.to_owned(), activation.parse().unwrap()),
+        None => (token.to_owned(), 0.0),
+    });
+    let (tokens, activations) = pairs.unzip();
+    EvidenceRecord { tokens, activations }
+}
+
+/// Evidence of windows in which a neuron fires, and of windows in which it does not.
+pub(crate) fn evidence(firing: &[&str], quiet: &[&str]) -> Evidence {
+    let records = |written: &[&str]| written.iter().map(|text| record(text)).collect();
+    Evidence { records: records(firing), quiet: records(quiet), promoted: Vec::new() }
+}
 
 /// The text for tokens given as (text, mean, occurrences), a base and a standard deviation.
 fn text(tokens: &[(&str, f32, u64)], base: f32, deviation: f64) -> String {

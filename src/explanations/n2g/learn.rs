@@ -15,21 +15,31 @@ const MAX_CONDITIONS: usize = 3;
 const MIN_SHARE: f64 = 0.005;
 /// … and its mean activation must reach this, on the scale of 10.
 const MIN_VALUE: f64 = 1.5;
-/// A further condition must raise what the rule explains by this factor,
-const MIN_RISE: f64 = 1.15;
+/// A further condition must raise what the rule explains by this factor: one on the token before or at the end; and one on a
+/// token farther off or on a class of tokens, of which there are more that go with the firings by chance.
+const MIN_RISE: [f64; 2] = [1.15, 1.4];
 /// … and must have held at this many firings,
-const MIN_FIRINGS: usize = 2;
+const MIN_FIRINGS: [usize; 2] = [2, 3];
 /// where a firing reaches this, on the scale of 10.
 const FIRING: f64 = 3.0;
-/// A rule for any token must have been seen to fire on this many different ones.
-const MIN_TOKENS: usize = 3;
-/// Conditions from which rules are grown, in each round.
+/// Places before the end from which a token is far off.
+const FAR: usize = 2;
+/// A rule for any token must have been seen to fire on this many different ones: after the token before it, and after one
+/// farther off.
+const MIN_TOKENS: [usize; 2] = [3, 6];
+/// What a rule is worth for each token far off, against one without.
+const FAR_WORTH: f64 = 0.9;
+/// Tokens from which rules are grown, in each round.
 const BEAM: usize = 24;
 /// Rules are joined when their values differ by no more than this.
 const JOIN_WITHIN: f64 = 3.0;
 
-/// A token (by number) some places before the activating one; 0 places is that one itself.
-type Condition = (usize, u32);
+/// One of some tokens (by number) some places before the activating one; 0 places is that one itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Condition {
+    back: usize,
+    tokens: BTreeSet<u32>,
+}
 
 /// One token with what stands before it.
 struct Place {
@@ -40,8 +50,8 @@ struct Place {
 }
 
 impl Place {
-    fn meets(&self, (back, token): Condition) -> bool {
-        self.tokens.get(back) == Some(&token)
+    fn meets(&self, condition: &Condition) -> bool {
+        self.tokens.get(condition.back).is_some_and(|token| condition.tokens.contains(token))
     }
 }
 
@@ -101,8 +111,8 @@ fn conjunctions(places: &[Place]) -> Vec<Found> {
         if fit.explains() < MIN_SHARE * total || fit.mean() < MIN_VALUE {
             break;
         }
-        left.retain(|place| !conditions.iter().all(|condition| place.meets(*condition)));
-        let slots = conditions.into_iter().map(|(back, token)| (back, BTreeSet::from([token]))).collect();
+        left.retain(|place| !conditions.iter().all(|condition| place.meets(condition)));
+        let slots = conditions.into_iter().map(|condition| (condition.back, condition.tokens)).collect();
         found.push(Found { slots, value: fit.mean() });
     }
     found
@@ -123,6 +133,12 @@ impl Fit {
         self.n_firings += usize::from(place.value >= FIRING);
     }
 
+    fn join(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum += other.sum;
+        self.n_firings += other.n_firings;
+    }
+
     fn mean(&self) -> f64 {
         self.sum / self.n.max(1) as f64
     }
@@ -135,53 +151,102 @@ impl Fit {
 
 /// The conditions that explain most of these places together.
 fn best(places: &[&Place]) -> Option<(Vec<Condition>, Fit)> {
-    let mut starts: Vec<(Condition, Fit)> = fits(places, &[]).into_iter().collect();
+    let mut starts: Vec<((usize, u32), Fit)> = fits(places, &[]).into_iter().collect();
     // Ties go to the nearer token, then to the one seen first: the order never depends on a hash map's.
     starts.sort_by(|a, b| b.1.explains().total_cmp(&a.1.explains()).then(a.0.cmp(&b.0)));
-    let grown = starts.into_iter().take(BEAM).filter_map(|(condition, fit)| grown(places, condition, fit));
-    let mut best: Option<(Vec<Condition>, Fit)> = None;
-    for (conditions, fit) in grown {
-        // Of rules that explain the same the first stays: it began nearer.
-        if best.as_ref().is_none_or(|(_, so_far)| fit.explains() > so_far.explains() * (1.0 + 1e-9)) {
-            best = Some((conditions, fit));
+    let mut best: Option<(f64, Vec<Condition>, Fit)> = None;
+    for ((back, token), fit) in starts.into_iter().take(BEAM) {
+        let start = Condition { back, tokens: BTreeSet::from([token]) };
+        let Some((conditions, fit)) = grown(places, start, fit) else { continue };
+        let n_far = conditions.iter().filter(|condition| condition.back >= FAR).count();
+        let worth = fit.explains() * FAR_WORTH.powi(n_far as i32);
+        // The same rule may have grown from several starts; of rules that are worth the same the nearer one is taken.
+        let better = best.as_ref().is_none_or(|(so_far, others, _)| {
+            worth > so_far * (1.0 + 1e-9) || (worth >= so_far * (1.0 - 1e-9) && conditions < *others)
+        });
+        if better {
+            best = Some((worth, conditions, fit));
         }
     }
-    best
+    best.map(|(_, conditions, fit)| (conditions, fit))
 }
 
 /// A rule grown from one condition while that pays; `None` for one that must not stand.
 fn grown(places: &[&Place], start: Condition, fit: Fit) -> Option<(Vec<Condition>, Fit)> {
-    let mut conditions = vec![start];
     let mut fit = fit;
-    let mut matching: Vec<&Place> = places.iter().copied().filter(|place| place.meets(start)).collect();
+    let mut matching: Vec<&Place> = places.iter().copied().filter(|place| place.meets(&start)).collect();
+    let mut conditions = vec![start];
     while conditions.len() < MAX_CONDITIONS {
-        let further = fits(&matching, &conditions)
-            .into_iter()
-            .filter(|(_, next)| next.n_firings >= MIN_FIRINGS && next.explains() >= MIN_RISE * fit.explains());
-        let Some((condition, next)) =
-            further.max_by(|a, b| a.1.explains().total_cmp(&b.1.explains()).then(b.0.cmp(&a.0)))
-        else {
-            break;
-        };
+        let Some((condition, next)) = further(&matching, &conditions, &fit) else { break };
+        matching.retain(|place| place.meets(&condition));
         conditions.push(condition);
-        matching.retain(|place| place.meets(condition));
         fit = next;
     }
-    let names_last = conditions.iter().any(|(back, _)| *back == 0);
+    pruned(places, &mut conditions, &mut fit);
+    matching =
+        places.iter().copied().filter(|place| conditions.iter().all(|condition| place.meets(condition))).collect();
+    let names_last = conditions.iter().any(|condition| condition.back == 0);
+    let names_far = conditions.iter().any(|condition| condition.back >= FAR);
     let fired: BTreeSet<u32> = matching
         .iter()
         .filter(|place| place.value >= FIRING)
         .filter_map(|place| place.tokens.first().copied())
         .collect();
-    (names_last || fired.len() >= MIN_TOKENS).then_some((conditions, fit))
+    let least = MIN_TOKENS[usize::from(names_far)];
+    (names_last || fired.len() >= least).then_some((conditions, fit))
 }
 
-/// Every condition that some place meets, but for places before the end that have one already.
-fn fits(places: &[&Place], taken: &[Condition]) -> HashMap<Condition, Fit> {
-    let mut fits: HashMap<Condition, Fit> = HashMap::new();
+/// Drops tokens of the context, the farthest first, without which a rule explains no less.
+fn pruned(places: &[&Place], conditions: &mut Vec<Condition>, fit: &mut Fit) {
+    conditions.sort();
+    for at in (0..conditions.len()).rev() {
+        // The activating token stays, as in the paper: what any token does there is claimed only where it was never named.
+        if conditions.len() == 1 || conditions[at].back == 0 {
+            break;
+        }
+        let mut without = Fit::default();
+        let others = || conditions.iter().enumerate().filter(|(other, _)| *other != at);
+        for place in places.iter().filter(|place| others().all(|(_, condition)| place.meets(condition))) {
+            without.add(place);
+        }
+        if without.explains() >= fit.explains() {
+            conditions.remove(at);
+            *fit = without;
+        }
+    }
+}
+
+/// The condition that makes a rule explain most, if one makes it explain clearly more: a token, or all tokens at a near place
+/// with which it fires.
+fn further(matching: &[&Place], taken: &[Condition], fit: &Fit) -> Option<(Condition, Fit)> {
+    let fits = fits(matching, taken);
+    let mut classes: [(BTreeSet<u32>, Fit); FAR] = Default::default();
+    let mut found: Vec<(Condition, Fit)> = Vec::new();
+    for ((back, token), one) in fits {
+        let far = usize::from(back >= FAR);
+        if one.n_firings >= MIN_FIRINGS[far] && one.explains() >= MIN_RISE[far] * fit.explains() {
+            found.push((Condition { back, tokens: BTreeSet::from([token]) }, one));
+        }
+        // A token of the context must have shown itself twice; the last one is what differs from case to case.
+        if back < FAR && one.mean() >= FIRING && one.n_firings >= [1, MIN_FIRINGS[0]][back.min(1)] {
+            classes[back].0.insert(token);
+            classes[back].1.join(&one);
+        }
+    }
+    for (back, (tokens, class)) in classes.into_iter().enumerate() {
+        if tokens.len() > 1 && class.n_firings >= MIN_FIRINGS[1] && class.explains() >= MIN_RISE[1] * fit.explains() {
+            found.push((Condition { back, tokens }, class));
+        }
+    }
+    found.into_iter().max_by(|a, b| a.1.explains().total_cmp(&b.1.explains()).then_with(|| b.0.cmp(&a.0)))
+}
+
+/// Every token that stands at some place, but for places before the end that have a condition already.
+fn fits(places: &[&Place], taken: &[Condition]) -> HashMap<(usize, u32), Fit> {
+    let mut fits: HashMap<(usize, u32), Fit> = HashMap::new();
     for place in places {
         for (back, token) in place.tokens.iter().enumerate() {
-            if !taken.iter().any(|(other, _)| *other == back) {
+            if !taken.iter().any(|other| other.back == back) {
                 fits.entry((back, *token)).or_default().add(place);
             }
         }
