@@ -11,9 +11,11 @@ use datafusion::prelude::lit;
 use crate::error::Error;
 
 /// Functions that simulate or score.
-const GUARDED_FUNCTIONS: [&str; 8] = [
+const GUARDED_FUNCTIONS: [&str; 10] = [
     "simulate",
     "judge",
+    "judgement_summaries",
+    "ablation",
     "window_sums",
     "score_summaries",
     "ev_correlation",

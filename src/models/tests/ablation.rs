@@ -124,7 +124,8 @@ fn a_constant_is_what_a_model_with_another_bias_gives() {
         let expected = naive(&model, &after, &token_ids);
         let hook = hook(&model, &format!("blocks.{layer}.mlp.hook_post"));
         let found = divergences(&model, &hook, &token_ids, &[replacement(neuron as u32, &[value; 24])]).unwrap()[0];
-        assert!((found - expected).abs() < 1e-5 * expected, "{hook} {neuron}: expected {expected}, got {found}");
+        // Logits move by 0.01 to 1 here, and f32 keeps them to 1e-6.
+        assert!((found - expected).abs() < 2e-4 * expected, "{hook} {neuron}: expected {expected}, got {found}");
     }
 }
 
