@@ -94,7 +94,8 @@ async fn detection_shows_five_plain_windows_a_prompt_and_judges_the_last_few_too
 
 #[tokio::test]
 async fn log_probabilities_become_values() {
-    let model = RuleModel::answering(|request| rules::list(&texts(request), |text| text.contains("cat"))).sure(0.8);
+    let model =
+        RuleModel::answering(|request| rules::list(&texts(request), |text| text.contains("cat"))).sure(0.8, ["0", "1"]);
     let judged = judge_all(Judge::Detection, Some(&model), None, &[cats()]).await.unwrap().remove(0);
     for (judgement, example) in judged.iter().zip(cats().examples) {
         let expected = if example.activating { 0.8 } else { 0.2 };
@@ -132,7 +133,7 @@ async fn the_intruder_is_named_without_an_explanation() {
         let found = texts(request).iter().position(|text| !marks_cats(text));
         (found.unwrap() + 1).to_string()
     };
-    let model = RuleModel::answering(odd).sure(0.9);
+    let model = RuleModel::answering(odd).sure(0.9, ["1", "2"]);
     let task = cats();
     let judged = judge_all(Judge::Intruder, Some(&model), None, std::slice::from_ref(&task)).await.unwrap().remove(0);
     for (judgement, example) in judged.iter().zip(&task.examples) {

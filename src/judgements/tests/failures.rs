@@ -151,7 +151,7 @@ async fn a_short_context_gets_fewer_windows_then_no_examples() {
     };
     // 24 tokens and 4 an answer are kept for the reply.
     check(full + 44, 3, true).await;
-    check(full + 24, 6, true).await;
+    check(full + 24, 4, true).await;
     check(full, 11, true).await;
     check(200, 11, false).await;
     let model = RuleModel::answering(cat).context(60);

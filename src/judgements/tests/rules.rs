@@ -19,8 +19,8 @@ pub(super) struct RuleModel {
     name: ModelName,
     rule: Rule,
     abilities: Abilities,
-    /// Probability of the digit answered, where log-probabilities are told.
-    sure: f64,
+    /// Probability of the digit answered, and what else is told; no log-probabilities without.
+    sure: Option<(f64, [&'static str; 2])>,
     requests: Mutex<Vec<Request>>,
 }
 
@@ -40,7 +40,7 @@ impl RuleModel {
                 prompt_log_probabilities: false,
                 reply_log_probabilities: false,
             },
-            sure: 0.0,
+            sure: None,
             requests: Mutex::default(),
         }
     }
@@ -49,10 +49,10 @@ impl RuleModel {
         Self::new(move |request| Ok(rule(request)))
     }
 
-    /// Tells log-probabilities.
-    pub(super) fn sure(mut self, sure: f64) -> Self {
+    /// Tells log-probabilities: of what it answers, and of the first of `others` that is something else.
+    pub(super) fn sure(mut self, sure: f64, others: [&'static str; 2]) -> Self {
         self.abilities.reply_log_probabilities = true;
-        self.sure = sure;
+        self.sure = Some((sure, others));
         self
     }
 
@@ -67,16 +67,14 @@ impl RuleModel {
     }
 
     fn tokens(&self, text: &str) -> Vec<GeneratedToken> {
-        if self.sure == 0.0 {
-            return Vec::new();
-        }
-        text.chars()
-            .map(|c| {
-                let other = if c == '1' { "0" } else { "1" };
-                let alternatives = vec![(c.to_string(), self.sure.ln()), (other.to_owned(), (1.0 - self.sure).ln())];
-                GeneratedToken { text: c.to_string(), log_probability: self.sure.ln(), alternatives }
-            })
-            .collect()
+        let Some((sure, others)) = self.sure else { return Vec::new() };
+        let token = |c: char| {
+            let text = c.to_string();
+            let other = others.into_iter().find(|other| *other != text).unwrap();
+            let alternatives = vec![(text.clone(), sure.ln()), (other.to_owned(), (1.0 - sure).ln())];
+            GeneratedToken { text, log_probability: sure.ln(), alternatives }
+        };
+        text.chars().map(token).collect()
     }
 }
 
