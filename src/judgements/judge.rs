@@ -30,10 +30,10 @@ impl Judge {
     pub const ALL: [Self; 5] = [Self::Detection, Self::Fuzzing, Self::Intruder, Self::Embedding, Self::Surprisal];
 
     /// What a language model does as a judge when nothing else is said.
-    pub const DEFAULT_FOR_MODEL: Self = Self::Detection;
+    pub const OF_A_MODEL: Self = Self::Detection;
 
     /// The judge's name in tables and functions.
-    pub fn as_str(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Detection => "detection",
             Self::Fuzzing => "fuzzing",
@@ -85,7 +85,7 @@ impl Judge {
 
 impl fmt::Display for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
@@ -93,10 +93,10 @@ impl FromStr for Judge {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let judge = Self::ALL.into_iter().find(|judge| judge.as_str() == name);
+        let judge = Self::ALL.into_iter().find(|judge| judge.name() == name);
         judge.ok_or_else(|| Error::MethodUnknown {
             kind: "scorer",
-            known: Self::ALL.map(Self::as_str).to_vec(),
+            known: Self::ALL.map(Self::name).to_vec(),
             got: name.to_owned(),
         })
     }

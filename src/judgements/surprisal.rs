@@ -17,7 +17,7 @@ pub(super) fn prefix(explanation: &str) -> String {
     let words: Vec<&str> = explanation.split_whitespace().collect();
     let explanation = words.join(" ");
     format!(
-        "These passages were collected because of one thing they contain: {}.\n\nPassage: ",
+        "These passages were collected because of one thing they contain: {}.\n\nPassage:",
         explanation.trim_end_matches('.')
     )
 }
@@ -44,7 +44,8 @@ pub(super) async fn judge_all(model: &dyn LanguageModel, tasks: &[Task]) -> Resu
     let mut pairs: Vec<Vec<(usize, usize)>> = Vec::with_capacity(tasks.len());
     for task in tasks {
         let told = prefix(&task.explanation);
-        let pair = |tokens: &[String]| (plain(tokens), told.clone());
+        // The space belongs to the window's first word, as tokenizers have it.
+        let pair = |tokens: &[String]| (format!(" {}", plain(tokens)), told.clone());
         let own = task.examples.iter().map(|example| pair(&example.tokens));
         pairs.push(own.map(|(text, told)| (place(told, text.clone()), place(prefix(NEUTRAL), text))).collect());
     }

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// Tokens that go through the upper layers together on one thread, about.
 const TILE_TOKENS: usize = 256;
+/// Tokens whose final rows are held at once: 50 MB in a model 768 wide.
+const HELD_TOKENS: usize = 1 << 14;
 /// Positions that are unembedded together: their logits stay within a few megabytes.
 const CHUNK_POSITIONS: usize = 16;
 /// Replacements that share one unembedding of the unchanged pass.
@@ -73,12 +75,16 @@ pub fn divergences(
         return Ok(vec![0.0; replacements.len()]);
     }
     let window = Window::run(model, hook, &place, token_ids)?;
-    let per_tile = (TILE_TOKENS / token_ids.len()).max(1);
-    let tiles: Vec<Vec<f32>> = replacements
-        .par_chunks(per_tile)
-        .map_init(Scratch::default, |scratch, tile| window.replaced(model, &place, tile, scratch))
-        .collect::<Result<_>>()?;
-    Ok(window.compare(model.decoder().unembedding(), &tiles.concat(), replacements.len()))
+    let at_least_one = |n_tokens: usize| (n_tokens / token_ids.len()).max(1);
+    let mut divergences = Vec::with_capacity(replacements.len());
+    for some in replacements.chunks(at_least_one(HELD_TOKENS)) {
+        let tiles: Vec<Vec<f32>> = some
+            .par_chunks(at_least_one(TILE_TOKENS))
+            .map_init(Scratch::default, |scratch, tile| window.replaced(model, &place, tile, scratch))
+            .collect::<Result<_>>()?;
+        divergences.extend(window.compare(model.decoder().unembedding(), &tiles.concat(), some.len()));
+    }
+    Ok(divergences)
 }
 
 /// How a hook point's values get into the residual stream.

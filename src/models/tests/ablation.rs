@@ -124,7 +124,8 @@ fn a_constant_is_what_a_model_with_another_bias_gives() {
         let expected = naive(&model, &after, &token_ids);
         let hook = hook(&model, &format!("blocks.{layer}.mlp.hook_post"));
         let found = divergences(&model, &hook, &token_ids, &[replacement(neuron as u32, &[value; 24])]).unwrap()[0];
-        assert!((found - expected).abs() < 1e-5 * expected, "{hook} {neuron}: expected {expected}, got {found}");
+        // Logits move by 0.01 to 1 here, and f32 keeps them to 1e-6.
+        assert!((found - expected).abs() < 2e-4 * expected, "{hook} {neuron}: expected {expected}, got {found}");
     }
 }
 
@@ -132,12 +133,12 @@ fn a_constant_is_what_a_model_with_another_bias_gives() {
 fn replacements_do_not_depend_on_each_other_nor_on_threads() {
     let model = small();
     let hook = hook(&model, "blocks.0.mlp.hook_post");
-    // More replacements and positions than one tile or one chunk holds.
+    // More replacements and positions than one tile or one chunk holds, and more tokens than are held at once.
     let token_ids = tokens(37, 211);
-    let replacements: Vec<Replacement> = (0..41_u32)
+    let replacements: Vec<Replacement> = (0..450_u32)
         .map(|i| {
             let values = tokens(37 + i as usize, 100).into_iter().skip(i as usize).map(|v| v as f32 / 20.0);
-            Replacement { neuron: i, values: values.map(Some).collect() }
+            Replacement { neuron: i % 240, values: values.map(Some).collect() }
         })
         .collect();
     let together = divergences(&model, &hook, &token_ids, &replacements).unwrap();
