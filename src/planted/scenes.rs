@@ -209,7 +209,7 @@ const BANK: Scene = &[
     "A stranger in a [black|grey] [coat|jacket|hat] came through the door, and nobody [moved|shouted|spoke].",
     "{A} drove home in a [small|blue|red|grey] car.",
     "{his} {kin} never [trusted|liked|understood] money.",
-    "It was not the first [loan|debt|visit], and not the largest.",
+    "It was not the first [loan|debt], and not the largest.",
 ];
 
 const SEA: Scene = &[
