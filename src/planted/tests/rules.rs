@@ -154,3 +154,14 @@ fn unknown_words_belong_to_no_class_but_have_a_place() {
     assert_eq!(fires("after_comma"), [0.0, 0.0, 10.0, 0.0, 0.0, 0.0]);
     assert!(activations_of(rule("animals").unwrap(), &Vec::<String>::new()).is_empty());
 }
+
+#[test]
+fn the_documentation_lists_every_rule() {
+    let page = include_str!("../../../docs/selftest.md");
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let rows: Vec<String> = rules()
+        .iter()
+        .map(|rule| format!("| `{}` | {} | {} | {} |", rule.name, rule.kind, rule.explanation, rule.paraphrase))
+        .collect();
+    assert_eq!(listed, rows);
+}
