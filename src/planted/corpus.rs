@@ -7,7 +7,7 @@ use crate::planted::tokens::tokenize;
 use crate::random::mix;
 
 /// Documents of a corpus.
-pub const N_DOCUMENTS: usize = 320;
+pub const N_DOCUMENTS: usize = 350;
 /// Tokens of a document at most, so that each is one window.
 pub const MAX_TOKENS: usize = 64;
 /// Sentences of a document; fewer where [`MAX_TOKENS`] asks for it.
@@ -20,7 +20,8 @@ const CITIES: &[&str] = &[
     "Kyoto", "Cairo", "Lima",
 ];
 /// Lists that a scene names in braces.
-const LISTS: [(&str, &[&str]); 4] = [
+const LISTS: [(&str, &[&str]); 5] = [
+    ("few", &["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "12", "15"]),
     (
         "number",
         &[
@@ -126,20 +127,20 @@ fn document(scene: Scene, draws: &mut Draws) -> Document {
     let cast = cast(draws);
     let (fewest, most) = SENTENCES;
     let n_sentences = fewest + draws.below(most - fewest + 1);
-    let mut text = sentence(scene[0], &cast, draws);
-    let mut length = tokenize(&text).len();
-    let mut missing = n_sentences - 1;
-    for (i, template) in scene.iter().enumerate().skip(1) {
+    let mut text = String::new();
+    let mut missing = n_sentences;
+    let skipped = usize::from(draws.below(3) == 0);
+    for (i, template) in scene.iter().enumerate().skip(skipped) {
         // Selection sampling (Knuth, TAOCP 3.4.2 S): every choice of sentences in their order is as likely.
-        if draws.below(scene.len() - i) >= missing {
+        let opens = i == 0;
+        if !opens && draws.below(scene.len() - i) >= missing {
             continue;
         }
         missing -= 1;
-        let next = format!(" {}", sentence(template, &cast, draws));
-        let n_tokens = tokenize(&next).len();
-        if length + n_tokens <= MAX_TOKENS {
-            length += n_tokens;
-            text.push_str(&next);
+        let next = sentence(template, &cast, draws);
+        let longer = if text.is_empty() { next } else { format!("{text} {next}") };
+        if tokenize(&longer).len() <= MAX_TOKENS {
+            text = longer;
         }
     }
     Document::new(text)

@@ -117,7 +117,7 @@ static LEXICON: LazyLock<HashMap<&'static str, Classes>> = LazyLock::new(|| {
 /// Each word stands here once.
 pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     (&[], ". , ? ! \" 's"),
-    (&[Function], "the a an and but or so because than until every other there too also no"),
+    (&[Function], "the a an and but or so because than until every other there too both"),
     (&[Function], "nobody everybody much many again even now then later today home"),
     (&[Negation], "not never"),
     (&[QuestionWord], "who what where when why how which"),
@@ -142,7 +142,7 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     (
         &[Verb, Base],
         "want stop sleep read rest keep play carry repair like hear understand count write draw remember learn feel eat wash \
-         break cook dance sing find choose visit wear need see trust paint grow",
+         break cook dance sing find choose visit wear need see trust paint grow taste wait complain teach open forget live cry listen",
     ),
     (
         &[Verb, Past],
@@ -151,7 +151,7 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
          remembered sat began folded sent waited hung needed planted watered touched grew worked trusted thought smelled",
     ),
     (&[Verb, Past, EmotionWeak], "laughed smiled cried"),
-    (&[Verb], "needs"),
+    (&[Verb], "needs wants grows sleeps"),
     (&[Verb, Base, MoneyWeak], "buy sell pay cost earn spend lend"),
     (&[Verb, Past, MoneyWeak], "bought sold paid"),
     // Adverbs.
@@ -167,12 +167,12 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     ),
     (
         &[Adjective, Comparative],
-        "higher lower better smaller stronger louder worse older faster longer shorter quieter",
+        "higher lower better smaller stronger harder louder worse older faster longer shorter quieter",
     ),
     (&[Adjective, Comparative], "taller larger sweeter thicker younger"),
     (&[Adjective, Comparative, MoneyWeak], "cheaper"),
     (&[Adjective, Comparative, WeatherWeak], "colder warmer hotter"),
-    (&[Adjective, Comparative, ColourWeak], "darker"),
+    (&[Adjective, Comparative, ColourWeak], "darker whiter"),
     (&[Adjective, Comparative, Emotion], "angrier happier sadder calmer"),
     (&[Adjective, Superlative], "youngest oldest tallest best largest"),
     (&[Adjective, Superlative, MoneyWeak], "cheapest"),
@@ -199,11 +199,11 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     (&[Noun, AnimalWeak], "animal herd"),
     (&[Noun, Kin], "sister brother aunt uncle cousin mother father grandmother grandfather niece nephew daughter son"),
     (&[Noun, Plural, Kin], "cousins sisters brothers"),
-    (&[Noun, KinWeak], "family"),
+    (&[Noun, KinWeak], "family child"),
     (&[Noun, Plural, KinWeak], "children"),
     (&[Noun, Food], "bread honey cheese butter rice soup cake pie salad"),
     (&[Noun, Plural, Food], "apples eggs beans onions cakes"),
-    (&[Noun, FoodWeak], "dinner milk salt loaf"),
+    (&[Noun, FoodWeak], "dinner milk wine salt loaf"),
     (&[Noun, Body], "leg knee foot head neck shoulder arm ankle elbow hand finger face heart hair"),
     (&[Noun, Plural, Body], "fingers eyes ears teeth hands feet knees arms"),
     (&[Noun, Emotion], "fear sadness anger joy grief"),
@@ -224,12 +224,12 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     (&[Noun, Building], "church station school hotel barn library museum house cottage shop"),
     (&[Noun, BuildingWeak], "kitchen room"),
     (&[Noun, Job], "baker farmer driver teacher musician singer doctor nurse sailor tailor painter captain"),
-    (&[Noun, Plural, Job], "teachers sailors painters"),
+    (&[Noun, Plural, Job], "teachers sailors painters musicians"),
     (
         &[Noun],
         "market jar basket box table farm city bridge border road window ticket evening morning night candle fence field \
          river name king board lesson story pupil poem water bowl plate pot floor midnight letter truth line paper envelope \
-         stamp garden smell street stranger door visit island smoke oil mud",
+         stamp garden smell street stranger door island smoke oil mud friend roof",
     ),
     (
         &[Noun, Plural],

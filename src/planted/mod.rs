@@ -67,19 +67,18 @@ pub fn subject(seed: u64) -> PlantedSubject {
 /// The planted subject of this seed; the noise does not change the documents.
 pub fn subject_with(seed: u64, noise: Noise) -> PlantedSubject {
     let documents = corpus::documents(seed);
-    let units = rules()
-        .iter()
-        .map(|rule| {
-            let on_document = |document: &Document| {
-                let mut activations = activations_of(rule, &document.tokens);
-                if noise == Noise::Seeded {
-                    add_noise(&mut activations, mix(seed, hash::key(rule.name), hash::key(&document.text)));
-                }
-                activations
-            };
-            Unit { rule, activations: documents.iter().map(on_document).collect() }
-        })
-        .collect();
+    let readings: Vec<Reading> = documents.iter().map(|document| Reading::of(&document.tokens)).collect();
+    let unit = |rule: &'static Rule| {
+        let on_document = |(document, reading): (&Document, &Reading)| {
+            let mut activations = on_reading(rule, reading);
+            if noise == Noise::Seeded {
+                add_noise(&mut activations, mix(seed, hash::key(rule.name), hash::key(&document.text)));
+            }
+            activations
+        };
+        Unit { rule, activations: documents.iter().zip(&readings).map(on_document).collect() }
+    };
+    let units = rules().iter().map(unit).collect();
     PlantedSubject { documents, units }
 }
 
@@ -98,8 +97,11 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
 /// `tokens` are words with their leading spaces, as [`tokens::tokenize`] makes them. A word that is not in the
 /// [`lexicon`] belongs to no class; rules about position hold for it all the same.
 pub fn activations_of<T: AsRef<str>>(rule: &Rule, tokens: &[T]) -> Vec<f32> {
-    let reading = Reading::of(tokens);
-    (0..tokens.len()).map(|i| rule.activation(&reading, i)).collect()
+    on_reading(rule, &Reading::of(tokens))
+}
+
+fn on_reading(rule: &Rule, reading: &Reading) -> Vec<f32> {
+    (0..reading.n_tokens()).map(|i| rule.activation(reading, i)).collect()
 }
 
 fn add_noise(activations: &mut [f32], key: u64) {

@@ -1,5 +1,7 @@
 //! A text as the rules see it: every token with its classes, its sentence, and whether it is quoted.
 
+use std::ops::Range;
+
 use crate::planted::lexicon::{self, Class, Classes};
 
 /// Tokens with what is known of them.
@@ -27,9 +29,10 @@ impl Reading {
         let mut words = Vec::with_capacity(tokens.len());
         for token in tokens {
             let text = token.as_ref().trim();
-            if text == "\"" {
-                quoted = !quoted;
-            } else if ended {
+            let mark = text == "\"";
+            quoted ^= mark;
+            // A closing quotation mark belongs to the sentence before it.
+            if ended && (!mark || quoted) {
                 sentence += 1;
                 ended = false;
             }
@@ -43,6 +46,22 @@ impl Reading {
             ended |= ends_sentence(text);
         }
         Self { words }
+    }
+
+    /// Tokens of the text.
+    pub(crate) fn n_tokens(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The tokens of each sentence, one after the other without gaps.
+    pub(crate) fn sentences(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        let sentence = |words: &[Word]| {
+            let range = start..start + words.len();
+            start = range.end;
+            range
+        };
+        self.words.chunk_by(|a, b| a.sentence == b.sentence).map(sentence).collect()
     }
 
     /// Whether the token is of a class.

@@ -1,6 +1,9 @@
 //! What a method is asked: each unit's true explanation among false ones, and the windows to judge them by.
 
+use std::ops::Range;
+
 use crate::hash;
+use crate::planted::reading::Reading;
 use crate::planted::rules::{Kind, Rule};
 use crate::planted::{PlantedSubject, Unit, WEAK};
 use crate::random::mix;
@@ -112,17 +115,14 @@ impl PlantedSubject {
 
     fn trial(&self, unit: usize, preset: &Preset, seed: u64) -> Trial {
         let own = &self.units[unit];
-        let mut others: Vec<&Unit> = self
-            .units
-            .iter()
-            .filter(|other| other.rule.name != own.rule.name && correlation(own, other) < MAX_CORRELATION)
-            .collect();
+        let mut others: Vec<&Unit> = self.units.iter().filter(|other| other.rule.name != own.rule.name).collect();
         others.sort_by_key(|other| mix(seed, hash::key(own.rule.name), hash::key(other.rule.name)));
         let paraphrase = match preset.paraphrases {
             Paraphrases::Scored => Some(Candidate { truth: Truth::Paraphrase, rule: own.rule }),
             Paraphrases::LeftOut => None,
         };
-        let falses = others.into_iter().take(preset.n_false);
+        // Only as many correlations are computed as are needed.
+        let falses = others.into_iter().filter(|other| correlation(own, other) < MAX_CORRELATION).take(preset.n_false);
         let candidates = std::iter::once(Candidate { truth: Truth::True, rule: own.rule })
             .chain(paraphrase)
             .chain(falses.map(|other| Candidate { truth: Truth::False, rule: other.rule }))
@@ -146,6 +146,36 @@ impl PlantedSubject {
             windows
         };
         Windows { firing: drawn(true), silent: drawn(false) }
+    }
+}
+
+impl PlantedSubject {
+    /// Whole sentences of a document, at most `n_tokens` if they can be so few: the one where the unit fires strongest (the
+    /// first of several, or of the document), then those after it, then those before it.
+    ///
+    /// Every rule looks at one sentence only, so that what a unit does on an excerpt is what it does there in the document.
+    pub fn excerpt(&self, unit: usize, document: usize, n_tokens: usize) -> Range<usize> {
+        let activations = &self.units[unit].activations[document];
+        let fires = |i: &usize| activations[*i] >= WEAK;
+        let strongest =
+            (0..activations.len()).filter(fires).reduce(|a, b| if activations[b] > activations[a] { b } else { a });
+        let sentences = Reading::of(&self.documents[document].tokens).sentences();
+        let start = strongest.unwrap_or(0);
+        let Some(place) = sentences.iter().position(|sentence| sentence.contains(&start)) else { return 0..0 };
+        let mut excerpt = sentences[place].clone();
+        for next in &sentences[place + 1..] {
+            if next.end - excerpt.start > n_tokens {
+                break;
+            }
+            excerpt.end = next.end;
+        }
+        for before in sentences[..place].iter().rev() {
+            if excerpt.end - before.start > n_tokens {
+                break;
+            }
+            excerpt.start = before.start;
+        }
+        excerpt
     }
 }
 
