@@ -60,7 +60,7 @@ windows AS (
         AND COALESCE(scorer_model, '') = $simulator_model
         AND calibration = $calibration
         AND split = $split
-        AND metric <> 'ablation'
+        AND metric IN ('ev_correlation', 'explained_variance', 'rsquared_uncentred', 'absolute_dev_explained')
     ) done ON done.explanation = s.explanation
     WHERE s.model = $model
     AND s.hook_point = $hook_point

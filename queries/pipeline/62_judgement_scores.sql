@@ -23,6 +23,8 @@ WITH summaries AS (
         AND scorer = $scorer
         AND COALESCE(scorer_model, '') = $scorer_model
         AND split = $split
+        -- A simulator may have the same name as a judge.
+        AND metric NOT IN ('ev_correlation', 'explained_variance', 'rsquared_uncentred', 'absolute_dev_explained', 'ablation')
     ) done ON done.explanation = j.explanation
     WHERE j.model = $model
     AND j.hook_point = $hook_point

@@ -10,8 +10,7 @@ SELECT
     e.explainer,
     e.explainer_model,
     e.text,
-    concat(s.scorer, CASE WHEN s.metric = 'ablation' THEN ' (ablation)' ELSE '' END, COALESCE('@' || s.scorer_model, ''))
-        AS scorer,
+    concat(s.scorer, ' (', s.metric, ')', COALESCE('@' || s.scorer_model, '')) AS scorer,
     s.metric,
     s.split,
     s.value,

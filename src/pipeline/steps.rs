@@ -111,7 +111,10 @@ fn simulator_steps(files: &Files<'_>, settings: &Settings, explainer: &Named, si
     let score = |name: &str, split: &str, calibration: &str| -> Result<Step> {
         let step = files.step(name)?.of_method("simulator", simulator).about(explainer);
         let step = step.with("split", split).with("calibration", calibration);
-        let label = if calibration == "none" { step.label.clone() } else { format!("{}, {calibration}", step.label) };
+        let label = match calibration {
+            "none" => step.label.clone(),
+            calibration => format!("{}, {calibration}", simulator.source),
+        };
         Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
     };
     let mut steps = Vec::new();
