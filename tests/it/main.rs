@@ -11,6 +11,10 @@ mod demo;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod llama_server;
+#[cfg(test)]
+mod local_engine;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod readers;
