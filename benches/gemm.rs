@@ -18,29 +18,32 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     for threads in THREADS {
         let parallelism = if threads == 1 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(threads) };
         group.bench_function(format!("crate/{ROWS}x{DEPTH}x{COLUMNS}/{threads}"), |bencher| {
-            bencher.iter(|| product(&a, &b, &mut c, parallelism));
+            bencher.iter(|| multiply(&a, &b, &mut c, [ROWS, DEPTH, COLUMNS], parallelism));
         });
     }
     group.finish();
 }
 
-fn product(a: &[f32], b: &[f32], c: &mut [f32], parallelism: gemm::Parallelism) {
+/// `c = a b` by the `gemm` crate; a shape is rows, depth and columns.
+pub(crate) fn multiply(a: &[f32], b: &[f32], c: &mut [f32], shape: [usize; 3], parallelism: gemm::Parallelism) {
+    let [rows, depth, columns] = shape;
+    assert!(a.len() == rows * depth && b.len() == depth * columns && c.len() == rows * columns, "whole matrices");
     // SAFETY: all three are whole row-major matrices of the given shape, and `c` is borrowed alone.
     unsafe {
         gemm::gemm(
-            ROWS,
-            COLUMNS,
-            DEPTH,
+            rows,
+            columns,
+            depth,
             c.as_mut_ptr(),
             1,
-            COLUMNS as isize,
+            columns as isize,
             false,
             a.as_ptr(),
             1,
-            DEPTH as isize,
+            depth as isize,
             b.as_ptr(),
             1,
-            COLUMNS as isize,
+            columns as isize,
             0.0,
             1.0,
             false,

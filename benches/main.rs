@@ -14,10 +14,12 @@ mod gemm;
 mod memory;
 mod scores;
 mod shapes;
+mod simulation;
 
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().sample_size(10).without_plots();
     targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches
+    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, simulation::benches
 }
 criterion_main!(benches);

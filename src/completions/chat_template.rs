@@ -2,7 +2,7 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 
 use super::request::{Message, Role};
 use crate::error::{Error, Result};
@@ -87,17 +87,16 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
-                let role = role(message.role);
-                Value::from_iter([("role", Value::from(role)), ("content", Value::from(message.content.as_str()))])
+                context! { role => role(message.role), content => message.content.as_str() }
             })
             .collect();
-        let context = Value::from_iter([
-            ("messages", Value::from(messages)),
-            ("add_generation_prompt", Value::from(true)),
-            ("bos_token", Value::from(self.bos_token.as_str())),
-            ("eos_token", Value::from(self.eos_token.as_str())),
-        ]);
-        environment.get_template("chat")?.render(context)
+        let conversation = context! {
+            messages => messages,
+            add_generation_prompt => true,
+            bos_token => self.bos_token.as_str(),
+            eos_token => self.eos_token.as_str(),
+        };
+        environment.get_template("chat")?.render(conversation)
     }
 }
 

@@ -19,6 +19,10 @@ mod fault_server;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod llama_server;
+#[cfg(test)]
+mod local_engine;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod readers;
