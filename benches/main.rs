@@ -19,7 +19,6 @@ mod simulation;
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().sample_size(10).without_plots();
-    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches
-    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, simulation::benches
+    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches, simulation::benches
 }
 criterion_main!(benches);
