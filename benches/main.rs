@@ -7,7 +7,7 @@ use criterion::{criterion_group, criterion_main};
 mod collection;
 mod completions;
 #[path = "../tests/it/fault_server.rs"]
-#[expect(dead_code, reason = "the tests use the rest of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "it belongs to the tests, which use the rest of it")]
 mod fault_server;
 mod forward;
 mod gemm;

@@ -191,13 +191,13 @@ async fn an_estimate_leaves_out_what_is_stored() {
     calls.push(call(9));
     let estimate = models.estimate(&name(), &calls).await.unwrap();
     assert_eq!((estimate.calls, estimate.stored), (11, 5));
-    assert_eq!((estimate.prompt_tokens, estimate.completion_tokens), (6 * 20, 6 * 8));
-    assert_eq!(estimate.dollars, Some((2.5 * 120.0 + 10.0 * 48.0) / 1e6));
+    assert_eq!((estimate.prompt_tokens, estimate.completion_tokens), (6 * 19, 6 * 8));
+    assert_eq!(estimate.dollars, Some((2.5 * 114.0 + 10.0 * 48.0) / 1e6));
     assert_eq!(models.estimate(&"openai:unpriced".parse().unwrap(), &calls).await.unwrap().dollars, None);
 
     std::fs::write(folder.path().join("prices.toml"), "[models.unpriced]\nprompt = 1\ncompletion = 0\n").unwrap();
     let models = LanguageModels::open(options(&server.url(), folder.path())).unwrap();
-    assert_eq!(models.estimate(&"openai:unpriced".parse().unwrap(), &calls[..1]).await.unwrap().dollars, Some(20e-6));
+    assert_eq!(models.estimate(&"openai:unpriced".parse().unwrap(), &calls[..1]).await.unwrap().dollars, Some(19e-6));
     assert_eq!(server.asked().len(), 4);
 }
 

@@ -61,11 +61,14 @@ pub(crate) struct FaultServer {
 impl FaultServer {
     pub(crate) fn start(handler: impl Fn(&Asked) -> Served + Send + Sync + 'static) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        // Bound by hand: a test may itself run inside a runtime, where none can be waited for.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<(Mutex<Seen>, Condvar)> = Arc::default();
         let (shared, handler): (_, Arc<Handler>) = (Arc::clone(&seen), Arc::new(handler));
         runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(connection(stream, Arc::clone(&shared), Arc::clone(&handler)));
             }
