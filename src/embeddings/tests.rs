@@ -139,25 +139,3 @@ fn other_models_are_refused() {
     assert!(matches!(load(&config(0, "gelu", "")), Error::ModelFormat { .. }));
     assert!(matches!(load(&config(6, "gelu", "")), Error::ModelNotFound { .. }));
 }
-
-#[test]
-fn zz_speed() {
-    let encoder = minilm();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/corpus/masc/fiction.txt");
-    let text = std::fs::read_to_string(path).unwrap();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    for n in [1, 8, 12, 20] {
-        let texts: Vec<String> = words.chunks(n).take(2048 / n.min(4)).map(|w| w.join(" ")).collect();
-        for threads in [1, 2] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let start = std::time::Instant::now();
-            let fresh = minilm();
-            println!("load {:.2}", start.elapsed().as_secs_f64());
-            let start = std::time::Instant::now();
-            pool.install(|| fresh.embed(&texts).unwrap());
-            let s = start.elapsed().as_secs_f64();
-            println!("{n} words {threads} threads: {:.0} texts/s", texts.len() as f64 / s);
-        }
-    }
-    drop(encoder);
-}

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// Replies by call, slots by prompt, and what the tokenizer makes of "10".
 pub(super) struct Scripted {
-    name: ModelName,
+    pub(super) name: ModelName,
     pub(super) abilities: Abilities,
     /// Tokens of "10"; `None` for an engine without a tokenizer.
     pub(super) tokens_of_ten: Option<usize>,
