@@ -1,5 +1,7 @@
 //! Explanations for many neurons at once.
 
+use rayon::prelude::*;
+
 use super::answer;
 use super::evidence::Evidence;
 use super::explainer::Explainer;
@@ -56,7 +58,7 @@ pub async fn explain_all(
 ) -> Result<Vec<Result<Written, String>>> {
     match (explainer, model) {
         (Explainer::TokenLookup, _) => Err(method_model(explainer, "expected the token lookup table as its evidence")),
-        (Explainer::N2g, _) => Ok(tasks.iter().map(|task| pattern(&task.evidence)).collect()),
+        (Explainer::N2g, _) => Ok(tasks.par_iter().map(|task| pattern(&task.evidence)).collect()),
         (_, None) => {
             let example = format!("expected a language model, such as {explainer}@openai:gpt-4o");
             Err(method_model(explainer, &example))

@@ -152,7 +152,7 @@ impl Fit {
 /// The conditions that explain most of these places together.
 fn best(places: &[&Place]) -> Option<(Vec<Condition>, Fit)> {
     let mut starts: Vec<((usize, u32), Fit)> = fits(places, &[]).into_iter().collect();
-    // Ties go to the nearer token, then to the one seen first: the order never depends on a hash map's.
+    // Ties go to the nearer token, then to the one seen first.
     starts.sort_by(|a, b| b.1.explains().total_cmp(&a.1.explains()).then(a.0.cmp(&b.0)));
     let mut best: Option<(f64, Vec<Condition>, Fit)> = None;
     for ((back, token), fit) in starts.into_iter().take(BEAM) {
@@ -242,8 +242,10 @@ fn further(matching: &[&Place], taken: &[Condition], fit: &Fit) -> Option<(Condi
 }
 
 /// Every token that stands at some place, but for places before the end that have a condition already.
-fn fits(places: &[&Place], taken: &[Condition]) -> HashMap<(usize, u32), Fit> {
-    let mut fits: HashMap<(usize, u32), Fit> = HashMap::new();
+///
+/// In order, because sums of floats depend on theirs.
+fn fits(places: &[&Place], taken: &[Condition]) -> BTreeMap<(usize, u32), Fit> {
+    let mut fits: BTreeMap<(usize, u32), Fit> = BTreeMap::new();
     for place in places {
         for (back, token) in place.tokens.iter().enumerate() {
             if !taken.iter().any(|other| other.back == back) {
