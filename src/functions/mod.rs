@@ -51,6 +51,7 @@ mod normalize_activations;
 mod promoted_tokens;
 mod read_corpus;
 mod records;
+mod revision;
 mod score_summaries;
 mod simulate;
 mod split_records;
@@ -84,7 +85,7 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     for function in scalars(&host.models) {
         context.register_udf(function);
     }
-    for function in askers(&host.methods) {
+    for function in askers(&host.methods, &host.models) {
         context.register_udf(AsyncScalarUDF::new(function).into_scalar_udf());
     }
     for function in aggregates() {
@@ -109,7 +110,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
     };
     let scalars = scalars(&models);
     let unused = LanguageModels::open(LanguageModelOptions::default()).expect("a test opens them with default options");
-    let askers = askers(&Arc::new(MethodRegistry::new(unused)));
+    let askers = askers(&Arc::new(MethodRegistry::new(unused)), &models);
     let aggregates = aggregates();
     let tables = [
         ("read_corpus", read_corpus::documentation()),
@@ -145,11 +146,12 @@ fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
 }
 
 /// Functions that may ask a model: asynchronous, many rows at once.
-fn askers(methods: &Arc<MethodRegistry>) -> Vec<Arc<dyn AsyncScalarUDFImpl>> {
+fn askers(methods: &Arc<MethodRegistry>, models: &Arc<Models>) -> Vec<Arc<dyn AsyncScalarUDFImpl>> {
     vec![
         Arc::new(explain::Explain::new(methods)),
         Arc::new(explain::Explanation::new(methods)),
         Arc::new(judge::JudgeFunction::new(methods)),
+        Arc::new(revision::RevisionFunction::new(methods, models)),
         Arc::new(simulate::Simulate::new(methods)),
         Arc::new(simulate::SimulationFunction::new(methods)),
     ]

@@ -26,6 +26,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "34_activations",
         "40_explanations",
         "42_record_explanations",
+        "46_revisions",
         "50_simulations",
         "52_text_simulations",
         "54_judgements",

@@ -51,6 +51,21 @@ impl Step {
         self.with("explainer", &explainer.method).with("explainer_model", &explainer.model)
     }
 
+    /// A round of revision by the explainer's model; `simulator` scores what comes of it.
+    fn revision(self, explainer: &Named, simulator: &Named, round: usize) -> Result<Self> {
+        if !explainer.asks {
+            return Err(Error::MethodModel {
+                kind: "explainer",
+                method: explainer.method.clone(),
+                reason: "expected a language model to revise with, as in openai:gpt-4o".to_owned(),
+            });
+        }
+        let mut step = self.of_method("explainer", explainer).with("simulator_source", &simulator.source);
+        step.values.push(("round".to_owned(), Parameter::Integer(round as i64)));
+        step.label = format!("{}, round {round}", explainer.source);
+        Ok(step)
+    }
+
     /// The value this step gives a name.
     pub fn value(&self, name: &str) -> Option<&Parameter> {
         self.values.iter().find(|(n, _)| n == name).map(|(_, value)| value)
@@ -64,6 +79,22 @@ impl Files<'_> {
     fn step(&self, name: &str) -> Result<Step> {
         let query = self.0.iter().find(|query| query.name == name);
         query.map(Step::of).ok_or_else(|| Error::internal(format!("no pipeline query '{name}'")))
+    }
+
+    fn simulations(&self, explainer: &Named, simulator: &Named, split: &str) -> Result<Step> {
+        let file = if simulator.method == TOKEN_LOOKUP { "50_simulations" } else { "52_text_simulations" };
+        Ok(self.step(file)?.of_method("simulator", simulator).about(explainer).with("split", split))
+    }
+
+    /// Scores ask nothing, whatever made what they score.
+    fn scores(&self, file: &str, explainer: &Named, simulator: &Named, split: &str, calibration: &str) -> Result<Step> {
+        let step = self.step(file)?.of_method("simulator", simulator).about(explainer);
+        let step = step.with("split", split).with("calibration", calibration);
+        let label = match calibration {
+            "none" => step.label.clone(),
+            calibration => format!("{}, {calibration}", simulator.source),
+        };
+        Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
     }
 }
 
@@ -86,7 +117,17 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
     for explainer in &methods.explainers {
         let file = if explainer.method == TOKEN_LOOKUP { "40_explanations" } else { "42_record_explanations" };
         steps.push(files.step(file)?.of_method("explainer", explainer));
-        for simulator in methods.simulators_of(explainer)? {
+        let simulators = methods.simulators_of(explainer)?;
+        for round in 0..=settings.revisions {
+            if round > 0 {
+                steps.push(files.step("46_revisions")?.revision(explainer, simulators[0], round)?);
+            }
+            // Every round ends with scores on split calibration: they choose what stands.
+            for simulator in &simulators {
+                steps.extend(calibration_steps(&files, settings, explainer, simulator)?);
+            }
+        }
+        for simulator in &simulators {
             steps.extend(simulator_steps(&files, settings, explainer, simulator)?);
         }
         for scorer in &methods.scorers {
@@ -102,42 +143,45 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
     between(steps, queries, settings)
 }
 
-fn simulator_steps(files: &Files<'_>, settings: &Settings, explainer: &Named, simulator: &Named) -> Result<Vec<Step>> {
-    let file = if simulator.method == TOKEN_LOOKUP { "50_simulations" } else { "52_text_simulations" };
-    let own_units = simulator.method == TOKEN_LOOKUP;
-    let simulate = |split: &str| -> Result<Step> {
-        Ok(files.step(file)?.of_method("simulator", simulator).about(explainer).with("split", split))
-    };
-    let score = |name: &str, split: &str, calibration: &str| -> Result<Step> {
-        let step = files.step(name)?.of_method("simulator", simulator).about(explainer);
-        let step = step.with("split", split).with("calibration", calibration);
-        let label = match calibration {
-            "none" => step.label.clone(),
-            calibration => format!("{}, {calibration}", simulator.source),
-        };
-        Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
-    };
-    let mut steps = Vec::new();
-    let split = settings.score_split.as_str();
-    let ablation_calibration = match (own_units, settings.calibration.as_str()) {
-        (true, _) => "none",
-        (false, "none") => "linear",
-        (false, chosen) => chosen,
-    };
-    let fits = settings.calibration != "none" || (settings.ablation && ablation_calibration != "none");
-    if settings.samples > 1 || settings.revisions > 0 || fits {
-        steps.push(simulate("calibration")?);
-        steps.push(score("60_scores", "calibration", "none")?);
+/// Simulations and scores on split calibration, where something is chosen or fitted by them.
+fn calibration_steps(
+    files: &Files<'_>,
+    settings: &Settings,
+    explainer: &Named,
+    simulator: &Named,
+) -> Result<Vec<Step>> {
+    let fits =
+        settings.calibration != "none" || (settings.ablation && ablation_calibration(settings, simulator) != "none");
+    if settings.samples <= 1 && settings.revisions == 0 && !fits {
+        return Ok(Vec::new());
     }
-    steps.push(simulate(split)?);
-    steps.push(score("60_scores", split, "none")?);
+    let split = "calibration";
+    Ok(vec![
+        files.simulations(explainer, simulator, split)?,
+        files.scores("60_scores", explainer, simulator, split, "none")?,
+    ])
+}
+
+fn simulator_steps(files: &Files<'_>, settings: &Settings, explainer: &Named, simulator: &Named) -> Result<Vec<Step>> {
+    let split = settings.score_split.as_str();
+    let scores = |file: &str, calibration: &str| files.scores(file, explainer, simulator, split, calibration);
+    let mut steps = vec![files.simulations(explainer, simulator, split)?, scores("60_scores", "none")?];
     if settings.calibration != "none" {
-        steps.push(score("60_scores", split, &settings.calibration)?);
+        steps.push(scores("60_scores", &settings.calibration)?);
     }
     if settings.ablation {
-        steps.push(score("64_ablation_scores", split, ablation_calibration)?);
+        steps.push(scores("64_ablation_scores", ablation_calibration(settings, simulator))?);
     }
     Ok(steps)
+}
+
+/// Values that replace activations must be in their units: the token lookup's are, others are brought there.
+fn ablation_calibration<'a>(settings: &'a Settings, simulator: &Named) -> &'a str {
+    match settings.calibration.as_str() {
+        _ if simulator.method == TOKEN_LOOKUP => "none",
+        "none" => "linear",
+        chosen => chosen,
+    }
 }
 
 /// The steps from `--from` to `--to`.
