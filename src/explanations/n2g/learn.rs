@@ -229,7 +229,9 @@ fn further(matching: &[&Place], taken: &[Condition], fit: &Fit) -> Option<(Condi
             classes[back].1.join(&one);
         }
     }
-    for (back, (tokens, class)) in classes.into_iter().enumerate() {
+    // A class after a token far off is nearly always chance: it remembers single places.
+    let far_off = taken.iter().any(|condition| condition.back >= FAR);
+    for (back, (tokens, class)) in classes.into_iter().enumerate().filter(|_| !far_off) {
         if tokens.len() > 1 && class.n_firings >= MIN_FIRINGS[1] && class.explains() >= MIN_RISE[1] * fit.explains() {
             found.push((Condition { back, tokens }, class));
         }
