@@ -24,6 +24,9 @@ static REASONING_END: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"(?is)
 /// Reasoning that was cut off.
 static REASONING_START: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"(?is)<(think|thinking|reasoning)>.*$"));
 
+/// Bold print. Stars and underscores without partners are part of what is said: a neuron may respond to `__init__`.
+static BOLD: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"\*\*([^*]+)\*\*"));
+
 /// What stands before the phrase: list marks, labels, and sentences about the neuron itself.
 static PREAMBLES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
@@ -78,7 +81,8 @@ pub(super) fn without_reasoning(text: &str) -> String {
 
 /// A line without what stands around the phrase.
 fn phrase(line: &str) -> String {
-    let mut phrase = line.replace("**", "").replace("__", "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = BOLD.as_ref().map_or(line.into(), |bold| bold.replace_all(line, "$1"));
+    let mut phrase = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     if phrase.starts_with("```") {
         return String::new();
     }

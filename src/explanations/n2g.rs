@@ -9,7 +9,7 @@
 mod learn;
 mod text;
 
-pub use self::learn::learn;
+use crate::explanations::evidence::Evidence;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +67,18 @@ impl Pattern {
     fn rule_at(&self, tokens: &[String], at: usize) -> Option<usize> {
         self.rules.iter().position(|rule| rule.fits(tokens, at))
     }
+}
+
+/// Learns the pattern of a neuron: greedily, the rule that explains most of what is left of the squared activations, then the next.
+///
+/// A rule starts with one token, the activating one or one of the four before it, and takes on further tokens while that makes
+/// it explain clearly more; `(Σ activation)² / n` over the places it fits is what it explains. Rules that differ in one place
+/// are joined. Values are means over the places where a rule is the first to fit.
+///
+/// # Errors
+/// Why there is no pattern.
+pub fn learn(evidence: &Evidence) -> Result<Pattern, String> {
+    learn::pattern(evidence)
 }
 
 /// Reads a pattern's text, as its `Display` writes it: `pattern: " not" -> " all"|" any" (9.5); " of" -> * (8.0); elsewhere 0.2`.

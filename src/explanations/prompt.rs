@@ -29,11 +29,12 @@ pub(super) fn n_examples(explainer: Explainer) -> usize {
     }
 }
 
-/// The conversation that asks for an explanation, with the first `n_examples` of the solved examples; `None` for an explainer
+/// The conversation that asks for an explanation, with the last `n_examples` of the solved examples; `None` for an explainer
 /// without a language model.
 pub(super) fn messages(explainer: Explainer, evidence: &Evidence, n_examples: usize) -> Option<Vec<Message>> {
     let mut messages = vec![Message::system(frame(explainer)?)];
-    for example in examples().into_iter().take(n_examples) {
+    let examples = examples();
+    for example in &examples[examples.len().saturating_sub(n_examples)..] {
         messages.push(Message::user(target(explainer, &example.evidence)));
         messages.push(Message::assistant(format!("{}.", example.answer)));
     }

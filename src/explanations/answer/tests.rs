@@ -39,6 +39,7 @@ fn quotes_markdown_and_labels_go() {
     check("\"of\" and \"from\"", "\"of\" and \"from\"");
     check("names   of\trivers", "names of rivers");
     check("1980s fashion", "1980s fashion");
+    check("methods such as __init__ and f(**options)", "methods such as __init__ and f(**options)");
     check("3D printing", "3D printing");
     check("neurons and brains", "neurons and brains");
 }

@@ -55,15 +55,11 @@ impl Place {
     }
 }
 
-/// Learns the pattern of a neuron: greedily, the rule that explains most of what is left of the squared activations, then the next.
-///
-/// A rule starts with one token, the activating one or one of the four before it, and takes on further tokens while that makes
-/// it explain clearly more; `(Σ activation)² / n` over the places it fits is what it explains. Rules that differ in one place
-/// are joined. Values are means over the places where a rule is the first to fit.
+/// The rules of a neuron with their values; [`super::learn`] says how they are found.
 ///
 /// # Errors
 /// Why there is no pattern.
-pub fn learn(evidence: &Evidence) -> Result<Pattern, String> {
+pub(super) fn pattern(evidence: &Evidence) -> Result<Pattern, String> {
     if let Some(fault) = evidence.fault() {
         return Err(fault);
     }
@@ -233,7 +229,9 @@ fn further(matching: &[&Place], taken: &[Condition], fit: &Fit) -> Option<(Condi
             classes[back].1.join(&one);
         }
     }
-    for (back, (tokens, class)) in classes.into_iter().enumerate() {
+    // A class after a token far off is nearly always chance: it remembers single places.
+    let far_off = taken.iter().any(|condition| condition.back >= FAR);
+    for (back, (tokens, class)) in classes.into_iter().enumerate().filter(|_| !far_off) {
         if tokens.len() > 1 && class.n_firings >= MIN_FIRINGS[1] && class.explains() >= MIN_RISE[1] * fit.explains() {
             found.push((Condition { back, tokens }, class));
         }

@@ -18,17 +18,9 @@ struct Written {
     answer: &'static str,
 }
 
-/// One neuron of each kind: a class of words, a place in the sentence, a topic. The first two are sparse, the third is dense.
+/// One neuron of each kind: a place in the sentence, a topic, a class of words; the topic is dense, the others are sparse. The
+/// last stands nearest to the question, and small models copy it: it is the plainest.
 const WRITTEN: [Written; 3] = [
-    Written {
-        records: &[
-            "Before| the| rehearsal| she| tuned| her| viol#10|in#9| and| put| the| cello#9| back| into| its| case|.",
-            "Nobody| in| the| village| could| play| the| trumpet#10|,| but| my| neighbour| owned| an| old| accord#7|ion#9|.",
-        ],
-        quiet: &["Before| the| exam| she| sharpened| her| pencil| and| put| the| ruler| back| into| its| case|."],
-        promoted: &[" solo", " concerto", "ist", " strings", " melody"],
-        answer: "names of musical instruments",
-    },
     Written {
         records: &[
             "We| stayed| at| home| because| the#10| road#3| was| flooded|,| and| we| slept| late| because| nobody#9| called|.",
@@ -38,7 +30,7 @@ const WRITTEN: [Written; 3] = [
             "We| stayed| at| home| although| the| road| was| open|,| and| we| slept| late| when| nobody| called|.",
         ],
         promoted: &[" was", " had", " reason", " did"],
-        answer: "the word that comes right after \"because\", where a reason begins",
+        answer: "the word right after \"because\"",
     },
     Written {
         records: &[
@@ -47,11 +39,20 @@ const WRITTEN: [Written; 3] = [
         ],
         quiet: &["The| crew| of| workmen| hauled| the| bricks| up| and| the| scaffold| shook| in| the| wind|."],
         promoted: &[" aboard", " deck", " harbour", " ashore"],
-        answer: "talk of boats and of handling them at sea",
+        answer: "boats and the handling of boats",
+    },
+    Written {
+        records: &[
+            "Before| the| rehearsal| she| tuned| her| viol#10|in#9| and| put| the| cello#9| back| into| its| case|.",
+            "Nobody| in| the| village| could| play| the| trumpet#10|,| but| my| neighbour| owned| an| old| accord#7|ion#9|.",
+        ],
+        quiet: &["Before| the| exam| she| sharpened| her| pencil| and| put| the| ruler| back| into| its| case|."],
+        promoted: &[" solo", " concerto", "ist", " strings", " melody"],
+        answer: "names of musical instruments",
     },
 ];
 
-/// The examples, in the order in which prompts show them.
+/// The examples, in the order in which prompts show them; of fewer the last are shown.
 pub(super) fn examples() -> Vec<Example> {
     let records = |written: &[&str]| written.iter().map(|text| record(text)).collect();
     WRITTEN

@@ -36,7 +36,7 @@ pub(super) fn sentences(text: &str) -> Vec<Message> {
                    3. My uncle scraped the hull of his yacht all through April.";
     vec![
         Message::system(frame),
-        Message::user(format!("{LEAD_IN} talk of boats and of handling them at sea\nWrite 3 sentences.")),
+        Message::user(format!("{LEAD_IN} boats and the handling of boats\nWrite 3 sentences.")),
         Message::assistant(example),
         Message::user(format!("{LEAD_IN} {}\nWrite {N_SENTENCES} sentences.", shown(text))),
     ]
