@@ -5,15 +5,16 @@ use std::path::Path;
 
 use super::*;
 use crate::pipeline::settings::Settings;
-use crate::pipeline::{self, Observer, StageReport, queries::Query};
+use crate::pipeline::{self, Observer, StageReport, steps::Step};
 use crate::session::{Session, SessionOptions};
 use crate::tables::lake::Lake;
 
 struct Silent;
 
 impl Observer for Silent {
-    fn stage_started(&self, _: &Query) {}
-    fn stage_advanced(&self, _: &Query, _: u64, _: u64, _: &str) {}
+    fn run_started(&self, _: usize) {}
+    fn stage_started(&self, _: &Step) {}
+    fn stage_advanced(&self, _: &Step, _: u64, _: u64, _: &str) {}
     fn stage_finished(&self, _: &StageReport) {}
 }
 
@@ -22,7 +23,10 @@ fn every_function_is_documented() {
     let documented: BTreeSet<String> = documentation().into_iter().map(|doc| doc.name).collect();
     let models = Arc::new(Models::default());
     let all = scalars(&models).iter().map(|f| f.name().to_owned()).collect::<Vec<_>>();
-    let all = all.into_iter().chain(aggregates().iter().map(|f| f.name().to_owned()).collect::<Vec<_>>());
+    let unused = LanguageModels::open(LanguageModelOptions::default()).unwrap();
+    let askers = askers(&Arc::new(MethodRegistry::new(unused)), &models);
+    let all = all.into_iter().chain(askers.iter().map(|f| f.name().to_owned()));
+    let all = all.chain(aggregates().iter().map(|f| f.name().to_owned()).collect::<Vec<_>>());
     let tables = ["read_corpus", "collect_activations", "firings"].map(str::to_owned);
     assert_eq!(documented, all.chain(tables).collect());
 }

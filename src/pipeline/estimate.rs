@@ -52,8 +52,10 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
     }
     let mut estimates = Vec::new();
     for step in steps(&queries, settings, &methods)? {
-        let named = methods.explainers.iter().chain(&methods.simulators).chain(&methods.scorers);
-        let Some(named) = named.filter(|named| named.asks).find(|named| named.source == step.label) else { continue };
+        let mut named = methods.explainers.iter().chain(&methods.simulators).chain(&methods.scorers);
+        // A round of revision is labelled with its number after its explainer.
+        let is_behind = |named: &&Named| named.asks && step.label.split(", ").next() == Some(named.label.as_str());
+        let Some(named) = named.find(is_behind) else { continue };
         if step.units_at_once.is_none() {
             continue;
         }
@@ -63,7 +65,7 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
         let (prompt_tokens, completion_tokens) = (times(tally.prompt_tokens), times(tally.completion_tokens));
         estimates.push(StepEstimate {
             table: step.query.writes.clone().unwrap_or_default(),
-            method: named.source.clone(),
+            method: step.label.clone(),
             n_units: left,
             n_calls: times(tally.n_calls),
             prompt_tokens,
@@ -121,7 +123,9 @@ async fn one_unit(step: &Step, named: &Named, registry: &MethodRegistry, setting
                 promoted: vec![" word".to_owned(); 10],
             };
             let task = |sample_no: usize| explain::Task { evidence: evidence.clone(), sample_no: sample_no as u32 };
-            let tasks: Vec<explain::Task> = (0..settings.samples).map(task).collect();
+            // A round of revision asks twice, once for sentences and once for a text, with prompts about as long.
+            let n_calls = if step.query.name == "46_revisions" { 2 } else { settings.samples };
+            let tasks: Vec<explain::Task> = (0..n_calls).map(task).collect();
             // Empty replies cannot be read, which is no fault here: only what was asked counts.
             let _ = explain::explain_all(method.method, Some(&estimator as &dyn LanguageModel), &tasks).await;
             estimator

@@ -17,6 +17,8 @@ pub struct Named {
     pub model: String,
     /// What the user wrote and functions take, e.g. `summary@openai:gpt-4o`.
     pub source: String,
+    /// What people are shown: the method with its model, without paths.
+    pub label: String,
     /// Whether it asks a language model.
     pub asks: bool,
     /// SHA-256 of its prompt template, hex; `None` without a language model.
@@ -30,9 +32,14 @@ impl Named {
         prompt_hash: impl Fn(M) -> Option<String>,
     ) -> Self {
         let asks = found.model.is_some();
+        let method = found.method.to_string();
+        let model = found.model_name().unwrap_or_default();
+        // The weights' hash is for tables.
+        let shown = model.split('#').next().unwrap_or_default();
         Self {
-            method: found.method.to_string(),
-            model: found.model_name().unwrap_or_default(),
+            label: if asks { format!("{method}@{shown}") } else { method.clone() },
+            method,
+            model,
             source: source.to_owned(),
             asks,
             prompt_hash: prompt_hash(found.method).filter(|_| asks),

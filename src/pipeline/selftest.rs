@@ -125,11 +125,11 @@ pub async fn run(methods: &Methods, registry: &MethodRegistry, preset: &Preset, 
     let mut written = Vec::new();
     for named in &methods.simulators {
         let outcomes = simulated(&registry.simulator(&named.source)?, &planted, preset, &candidates(&trials)).await?;
-        report.add(&named.source, &planted.subject, &trials, &outcomes)?;
+        report.add(&named.label, &planted.subject, &trials, &outcomes)?;
     }
     for named in &methods.scorers {
         let outcomes = judged(&registry.judge(&named.source)?, &planted, preset, &trials).await?;
-        report.add(&named.source, &planted.subject, &trials, &outcomes)?;
+        report.add(&named.label, &planted.subject, &trials, &outcomes)?;
     }
     for named in &methods.explainers {
         let simulator = methods.simulators_of(named)?[0];
@@ -152,11 +152,11 @@ pub async fn check(methods: &Methods, registry: &MethodRegistry, seed: u64) -> R
     let trials = planted.subject.trials(&preset, seed);
     let refuse = |kind: &'static str, named: &Named, outcomes: &[Vec<Outcome>]| -> Result<()> {
         let ranking = Ranking::of(&trials, outcomes)?;
-        tracing::info!(method = named.source, found = ranking.found(), "self-test");
+        tracing::info!(method = named.label, found = ranking.found(), "self-test");
         match ranking.verdict() {
             Verdict::CanTell => Ok(()),
             Verdict::CannotTell | Verdict::Undecided => {
-                Err(Error::Untrustworthy { kind, method: named.source.clone(), found: ranking.found() })
+                Err(Error::Untrustworthy { kind, method: named.label.clone(), found: ranking.found() })
             }
         }
     };
@@ -304,7 +304,7 @@ async fn explained(
         .zip(texts)
         .zip(scores)
         .map(|((trial, text), scores)| Written {
-            explainer: named.source.clone(),
+            explainer: named.label.clone(),
             unit: planted.subject.units[trial.unit].rule.name.to_owned(),
             truth: truth(trial),
             score: text.as_ref().ok().and_then(|_| number(&scores[0])),

@@ -40,7 +40,7 @@ impl Step {
         self.units_at_once = method.asks.then_some(UNITS_WITH_MODEL);
         // The token lookup is what a run does by itself: it needs no label.
         if method.method != TOKEN_LOOKUP {
-            self.label.clone_from(&method.source);
+            self.label.clone_from(&method.label);
         }
         self.with(role, &method.method)
             .with(&format!("{role}_model"), &method.model)
@@ -62,7 +62,7 @@ impl Step {
         }
         let mut step = self.of_method("explainer", explainer).with("simulator_source", &simulator.source);
         step.values.push(("round".to_owned(), Parameter::Integer(round as i64)));
-        step.label = format!("{}, round {round}", explainer.source);
+        step.label = format!("{}, round {round}", explainer.label);
         Ok(step)
     }
 
@@ -92,7 +92,7 @@ impl Files<'_> {
         let step = step.with("split", split).with("calibration", calibration);
         let label = match calibration {
             "none" => step.label.clone(),
-            calibration => format!("{}, {calibration}", simulator.source),
+            calibration => format!("{}, {calibration}", simulator.label),
         };
         Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
     }

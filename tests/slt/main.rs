@@ -17,8 +17,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use neuronlake::models::cache::Models;
 use neuronlake::neurons::selection::NeuronSelection;
-use neuronlake::pipeline::queries::{self, Parameter, Query};
+use neuronlake::pipeline::queries::{self, Parameter};
 use neuronlake::pipeline::settings::Settings;
+use neuronlake::pipeline::steps::Step;
 use neuronlake::pipeline::{self, Observer, StageReport};
 use neuronlake::session::{Session, SessionOptions};
 use neuronlake::tables::lake::Lake;
@@ -108,6 +109,8 @@ async fn fill(lake: &Lake, models: &Arc<Models>) -> Result<()> {
         layers: vec![0, 1],
         neurons: NeuronSelection::parse("0-15")?,
         firings_above: Some(0.99),
+        explainers: vec!["token_lookup".to_owned(), "n2g".to_owned()],
+        scorers: vec!["embedding".to_owned()],
         ..Settings::default()
     };
     pipeline::run(&session, &settings, &Silent).await.map(drop)
@@ -116,8 +119,9 @@ async fn fill(lake: &Lake, models: &Arc<Models>) -> Result<()> {
 struct Silent;
 
 impl Observer for Silent {
-    fn stage_started(&self, _: &Query) {}
-    fn stage_advanced(&self, _: &Query, _: u64, _: u64, _: &str) {}
+    fn run_started(&self, _: usize) {}
+    fn stage_started(&self, _: &Step) {}
+    fn stage_advanced(&self, _: &Step, _: u64, _: u64, _: &str) {}
     fn stage_finished(&self, _: &StageReport) {}
 }
 
