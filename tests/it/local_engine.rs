@@ -22,9 +22,9 @@ still there. It carries no traffic now except for bicycles and dogs, and on the 
 it, each with a penny, which they throw into the water for luck.";
 
 /// llama.cpp multiplies the stored 4-bit blocks by activations rounded to 8 bits; ours are both f32. What that changes, in nats, at the
-/// server's likeliest token: measured mean 0.06 and largest 0.41 on this page.
-const MEAN_DIFFERENCE: f64 = 0.1;
-const LARGEST_DIFFERENCE: f64 = 0.8;
+/// server's likeliest token: measured on this page mean 0.042 and largest 0.275, with the same likeliest token at 0.964 of 250 positions.
+const MEAN_DIFFERENCE: f64 = 0.06;
+const LARGEST_DIFFERENCE: f64 = 0.5;
 
 #[tokio::test]
 async fn a_page_reads_as_on_llama_cpps_server() {
@@ -82,8 +82,10 @@ async fn a_conversation_is_the_same_prompt_on_llama_cpps_server() {
         assert!(if smuggled { reply.prompt_tokens > n_theirs } else { reply.prompt_tokens == n_theirs }, "{theirs}");
         if !smuggled {
             let theirs = &theirs["choices"][0]["logprobs"]["content"][0];
-            assert_eq!(theirs["token"], json!(reply.tokens[0].text));
-            let difference = (theirs["logprob"].as_f64().unwrap() - reply.tokens[0].log_probability).abs();
+            // The likeliest tokens are nearly equally likely here, so their order is a matter of rounding.
+            let ours = reply.tokens[0].alternatives.iter().find(|(token, _)| theirs["token"] == *token);
+            let (_, ours) = ours.unwrap_or_else(|| panic!("{theirs} is none of {:?}", reply.tokens[0].alternatives));
+            let difference = (theirs["logprob"].as_f64().unwrap() - ours).abs();
             assert!(difference < LARGEST_DIFFERENCE, "{difference}");
         }
     }

@@ -193,3 +193,6 @@ impl TensorSource for GgufFile {
         if self.architecture == "llama" { RotaryLayout::Pairs } else { RotaryLayout::Halves }
     }
 }
+
+#[cfg(test)]
+mod tests;
