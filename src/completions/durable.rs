@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -123,14 +122,11 @@ impl DurableModel {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let running = futures::stream::iter(0..n).map(|i| {
+        let detached = |i: usize| {
             let task = tokio::spawn(one(i));
-            async move { (i, task.await.unwrap_or_else(|e| Err(Error::internal(format!("a call ended: {e}"))))) }
-        });
-        let mut results: Vec<(usize, Result<T>)> =
-            running.buffer_unordered(endpoint.limits().at_once()).collect().await;
-        results.sort_unstable_by_key(|(i, _)| *i);
-        results.into_iter().map(|(_, result)| result).collect()
+            async move { task.await.unwrap_or_else(|e| Err(Error::internal(format!("a call ended: {e}")))) }
+        };
+        endpoint.limits().spread(n, detached).await
     }
 }
 

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde_json::Value;
@@ -241,10 +240,6 @@ impl HttpModel {
         }
     }
 
-    async fn each<F: Future>(&self, n: usize, one: impl Fn(usize) -> F) -> Vec<F::Output> {
-        futures::stream::iter(0..n).map(one).buffered(self.limits().at_once()).collect().await
-    }
-
     fn scrubbed(&self, text: &str) -> String {
         match &self.options.key {
             Some(key) => key.scrub(text),
@@ -281,16 +276,16 @@ impl LanguageModel for HttpModel {
     }
 
     async fn complete_all(&self, calls: &[Call]) -> Vec<Result<Reply>> {
-        self.each(calls.len(), |i| self.complete(&calls[i])).await
+        self.limits().spread(calls.len(), |i| self.complete(&calls[i])).await
     }
 
     async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
-        let reads = self.each(prompts.len(), |i| self.read_slots(&prompts[i])).await;
+        let reads = self.limits().spread(prompts.len(), |i| self.read_slots(&prompts[i])).await;
         reads.into_iter().map(|read| read.map(|(readings, _)| readings)).collect()
     }
 
     async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
-        let reads = self.each(continuations.len(), |i| self.losses(&continuations[i])).await;
+        let reads = self.limits().spread(continuations.len(), |i| self.losses(&continuations[i])).await;
         reads.into_iter().map(|read| read.map(|(losses, _)| losses)).collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures::StreamExt;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -69,9 +70,17 @@ impl Limits {
         &self.options
     }
 
-    /// Calls worth holding ready at once: those in flight, and others for the time that some wait for another try.
-    pub(super) fn at_once(&self) -> usize {
-        self.options.in_flight.saturating_mul(4).clamp(1, 4_096)
+    /// Runs work numbered from 0, and gives the results in that order. More of it is begun than may be in flight, for the time that
+    /// some waits for another try; and as soon as any of it ends, for one long wait must not hold up all that comes after it.
+    pub(super) async fn spread<F: Future>(&self, n: usize, one: impl Fn(usize) -> F) -> Vec<F::Output> {
+        let begun = self.options.in_flight.saturating_mul(4).clamp(1, 4_096);
+        let work = futures::stream::iter(0..n).map(|i| {
+            let work = one(i);
+            async move { (i, work.await) }
+        });
+        let mut results: Vec<(usize, F::Output)> = work.buffer_unordered(begun).collect().await;
+        results.sort_unstable_by_key(|(i, _)| *i);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// Waits for the turn of one try; it is over when the permit is dropped.

@@ -52,7 +52,7 @@ fn requests(server: &FaultServer) -> Vec<Value> {
 /// With NEURONLAKE_SLOW=1 enough calls for the throughput to be read; it is told, never asserted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_is_answered_once_however_the_endpoint_behaves() {
-    let n_calls = if std::env::var_os("NEURONLAKE_SLOW").is_some() { 20_000 } else { 1_000 };
+    let n_calls = if std::env::var_os("NEURONLAKE_SLOW").is_some() { 60_000 } else { 1_000 };
     let faults = Faults { seed: 7, latency: Duration::from_millis(50), too_many: 0.02, resets: 0.005, malformed: 0.01 };
     let server = FaultServer::start(faults.serve());
     let limits = LimitOptions { in_flight: 64, ..LimitOptions::default() };
