@@ -11,6 +11,9 @@ use crate::completions::slots::{Continuation, SlotPrompt, SlotReading};
 use crate::completions::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 
+/// What to answer to a question.
+type Answer<Q, A> = Box<dyn Fn(&Q) -> Result<A> + Send + Sync>;
+
 /// Replies by call, slots by prompt, and what the tokenizer makes of "10".
 pub(super) struct Scripted {
     pub(super) name: ModelName,
@@ -19,8 +22,8 @@ pub(super) struct Scripted {
     pub(super) tokens_of_ten: Option<usize>,
     /// Tokens of a digit.
     pub(super) tokens_of_digit: usize,
-    pub(super) reply: Box<dyn Fn(&Call) -> Result<Reply> + Send + Sync>,
-    pub(super) slots: Box<dyn Fn(&SlotPrompt) -> Result<Vec<SlotReading>> + Send + Sync>,
+    pub(super) reply: Answer<Call, Reply>,
+    pub(super) slots: Answer<SlotPrompt, Vec<SlotReading>>,
 }
 
 impl fmt::Debug for Scripted {
