@@ -227,7 +227,7 @@ pub(super) const ENTRIES: &[(&[Class], &str)] = &[
     (&[Noun, Plural, Job], "teachers sailors painters musicians"),
     (
         &[Noun],
-        "market jar basket box table farm city bridge border road window ticket evening morning night candle fence field \
+        "market jar basket box table farm city bridge border road window ticket evening morning night lamp fence field \
          river name king board lesson story pupil poem water bowl plate pot floor midnight letter truth line paper envelope \
          stamp garden smell street stranger door island smoke oil mud friend roof",
     ),

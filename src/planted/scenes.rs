@@ -48,7 +48,7 @@ const STORM: Scene = &[
     "[The storm came to {P} on a {day} evening|On {day}, a storm began|The weather in {P} became worse in {month}|{A} saw a storm behind the hills].",
     "[Snow|Hail|Frost] covered the [roofs|streets|gardens] of {P}.",
     "The wind was [stronger|colder] than the wind in {month}.",
-    "{A} closed the [windows|doors] [quickly|carefully] and looked for a candle.",
+    "{A} closed the [windows|doors] [quickly|carefully] and looked for a lamp.",
     "\"The thunder is [louder|worse] now,\" [whispered|shouted|said] {B}.",
     "A [black|grey|white] cloud moved across the sky, and the [rain|fog] became [colder|darker].",
     "Who would [run|go|walk] to the barn in [rain|fog|snow]?",
