@@ -181,24 +181,18 @@ async fn whatever_is_left_in_the_folder_no_reply_is_lost_or_doubled() {
     assert!(other.path().join("_completions/1-0.jsonl").exists());
 }
 
-#[tokio::test]
-async fn an_estimate_leaves_out_what_is_stored() {
+#[test]
+fn prices_are_those_of_the_lake() {
     let folder = tempfile::tempdir().unwrap();
-    let server = FaultServer::start(upper);
-    let models = LanguageModels::open(options(&server.url(), folder.path())).unwrap();
-    let mut calls: Vec<Call> = (0..10).map(call).collect();
-    texts(&models.get(&name()).unwrap(), &calls[..4]).await;
-    calls.push(call(9));
-    let estimate = models.estimate(&name(), &calls).await.unwrap();
-    assert_eq!((estimate.calls, estimate.stored), (11, 5));
-    assert_eq!((estimate.prompt_tokens, estimate.completion_tokens), (6 * 19, 6 * 8));
-    assert_eq!(estimate.dollars, Some((2.5 * 114.0 + 10.0 * 48.0) / 1e6));
-    assert_eq!(models.estimate(&"openai:unpriced".parse().unwrap(), &calls).await.unwrap().dollars, None);
+    let models = LanguageModels::open(options("http://127.0.0.1:1", folder.path())).unwrap();
+    let dollars = |models: &LanguageModels, name: &str| models.dollars(&name.parse().unwrap(), 114, 48);
+    assert_eq!(dollars(&models, "openai:gpt-4o"), Some((2.5 * 114.0 + 10.0 * 48.0) / 1e6));
+    assert_eq!(dollars(&models, "openai:unpriced"), None);
+    assert_eq!(dollars(&models, "local:model.gguf"), Some(0.0));
 
     std::fs::write(folder.path().join("prices.toml"), "[models.unpriced]\nprompt = 1\ncompletion = 0\n").unwrap();
-    let models = LanguageModels::open(options(&server.url(), folder.path())).unwrap();
-    assert_eq!(models.estimate(&"openai:unpriced".parse().unwrap(), &calls[..1]).await.unwrap().dollars, Some(19e-6));
-    assert_eq!(server.asked().len(), 4);
+    let models = LanguageModels::open(options("http://127.0.0.1:1", folder.path())).unwrap();
+    assert_eq!(dollars(&models, "openai:unpriced"), Some(114e-6));
 }
 
 #[tokio::test]
