@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use datafusion::error::DataFusionError;
 
 mod engine;
+mod status;
 
-use engine::{in_words, ours};
+use engine::in_words;
 
 /// `Result` with the crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -658,53 +659,4 @@ pub enum Error {
 
 fn nearest_hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|name| format!("; the nearest is '{name}'")).unwrap_or_default()
-}
-
-impl Error {
-    /// The process's exit status: 2 for a command that can never work as given, 1 for everything else.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Argument { .. }
-            | Self::HookPointUnknown { .. }
-            | Self::NeuronOutOfRange { .. }
-            | Self::QueryUnknown { .. }
-            | Self::MethodUnknown { .. }
-            | Self::MethodModel { .. }
-            | Self::ApiKeyMissing { .. }
-            | Self::PriceUnknown { .. }
-            | Self::SettingsChanged { .. } => 2,
-            Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
-            _ => 1,
-        }
-    }
-
-    /// Whether a budget stopped the work, however deep in a plan.
-    pub fn is_budget_reached(&self) -> bool {
-        match self {
-            Self::BudgetReached { .. } => true,
-            Self::DataFusion(error) => ours(error).is_some_and(Self::is_budget_reached),
-            _ => false,
-        }
-    }
-
-    /// The same fault with what is done put into its own words; other faults stay as they are.
-    pub(crate) fn with_progress(self, progress: &str) -> Self {
-        let reached = match &self {
-            Self::BudgetReached { spent, budget, .. } => Some((spent.clone(), budget.clone())),
-            Self::DataFusion(error) => ours(error).and_then(|error| match error {
-                Self::BudgetReached { spent, budget, .. } => Some((spent.clone(), budget.clone())),
-                _ => None,
-            }),
-            _ => None,
-        };
-        match reached {
-            Some((spent, budget)) => Self::BudgetReached { spent, budget, done: progress.to_owned() },
-            None => self,
-        }
-    }
-
-    /// Our bug, in words.
-    pub(crate) fn internal(reason: impl Into<String>) -> Self {
-        Self::Internal { reason: reason.into() }
-    }
 }
