@@ -5,14 +5,13 @@
 //! somewhere must be likelier there than its neighbours would be. If it is not, nothing of that endpoint is used.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use super::wire::{self, Answer, LogProbabilities};
 use super::{HttpModel, count, estimated_tokens};
 use crate::completions::budget::Amount;
 use crate::completions::slots::{Continuation, Piece, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
-
-use std::sync::atomic::Ordering;
 
 /// Alternatives asked for at each token: what vLLM allows, and what OpenAI allows.
 const ALTERNATIVES: [u32; 2] = [20, 5];
