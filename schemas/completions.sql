@@ -4,7 +4,7 @@ CREATE EXTERNAL TABLE completions (
     engine            VARCHAR   NOT NULL COMMENT 'openai | local | replay',
     model             VARCHAR   NOT NULL COMMENT 'the language model, by the name its engine knows',
     endpoint          VARCHAR   COMMENT 'address of the endpoint without secrets; NULL for a model run in the process',
-    purpose           VARCHAR   NOT NULL COMMENT 'what it was asked for first: explain | simulate | judge | revise',
+    purpose           VARCHAR   NOT NULL COMMENT 'what it was asked for first: explain | simulate | judge | revise | embed',
     sample_no         INT       NOT NULL COMMENT '0-based number among the replies to the same request',
     request           VARCHAR   NOT NULL COMMENT 'the whole request, a JSON object',
     reply             VARCHAR   NOT NULL COMMENT 'the text; for a reading a JSON array of its log-probabilities',

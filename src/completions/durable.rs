@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as Gate;
 
+use super::budget::Amount;
 use super::http::HttpModel;
 use super::model_name::ModelName;
 use super::reply::{Finish, Reply};
@@ -17,6 +18,7 @@ use super::request::{Call, Purpose, Request};
 use super::slots::{Continuation, Piece, SlotPrompt, SlotReading};
 use super::store::{CompletionStore, Kept, Row, now};
 use super::{Abilities, LanguageModel};
+use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::hash;
 
@@ -127,6 +129,78 @@ impl DurableModel {
             async move { task.await.unwrap_or_else(|e| Err(Error::internal(format!("a call ended: {e}")))) }
         };
         endpoint.limits().spread(n, detached).await
+    }
+}
+
+impl DurableModel {
+    /// One vector of length 1 a text, in the order of the texts: those that are stored for nothing, the others in groups.
+    async fn embed_stored(&self, endpoint: &Arc<HttpModel>, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        self.store.load(&self.name).await?;
+        let key = |text: &str| reading_key(&self.name, &json!({ "input": text }).to_string());
+        let mut missing: Vec<&String> =
+            texts.iter().filter(|text| self.store.get(&self.name, &key(text)).is_none()).collect();
+        missing.sort();
+        missing.dedup();
+        let groups: Vec<Vec<String>> =
+            missing.chunks(CHUNK).map(|group| group.iter().copied().cloned().collect()).collect();
+        let one = |i: usize| {
+            let (endpoint, store, group) = (Arc::clone(endpoint), Arc::clone(&self.store), groups[i].clone());
+            let name = self.name.clone();
+            async move {
+                let (vectors, took) = endpoint.embed(&group).await?;
+                // What the group took is shared out evenly: endpoints tell no more.
+                let n = group.len() as u32;
+                let share = Amount {
+                    prompt_tokens: took.prompt_tokens / n,
+                    completion_tokens: 0,
+                    dollars: took.dollars.map(|dollars| dollars / f64::from(n)),
+                };
+                for (text, vector) in group.iter().zip(vectors) {
+                    let request = json!({ "input": text }).to_string();
+                    let key = reading_key(&name, &request);
+                    let row = reading_row(&endpoint, key, Purpose::Embed, request, json!(vector).to_string(), share);
+                    store.append(&name, row).await?;
+                }
+                Ok(())
+            }
+        };
+        for group in self.each(endpoint, groups.len(), one).await {
+            group?;
+        }
+        let stored = |text: &String| {
+            let kept = self.store.get(&self.name, &key(text));
+            parse(&kept.ok_or_else(|| Error::internal("a vector was stored and is gone"))?.reply)
+        };
+        texts.iter().map(stored).collect()
+    }
+}
+
+/// Vectors of an endpoint, each paid for once where there is a lake.
+#[derive(Debug)]
+pub(super) struct EndpointEncoder {
+    label: String,
+    endpoint: Arc<HttpModel>,
+    durable: Option<DurableModel>,
+}
+
+impl EndpointEncoder {
+    pub(super) fn new(endpoint: Arc<HttpModel>, store: Option<Arc<CompletionStore>>) -> Self {
+        let durable = store.map(|store| DurableModel::over_endpoint(Arc::clone(&endpoint), store));
+        Self { label: endpoint.name().to_string(), endpoint, durable }
+    }
+}
+
+#[async_trait]
+impl TextEncoder for EndpointEncoder {
+    fn name(&self) -> &str {
+        &self.label
+    }
+
+    async fn embed_all(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        match &self.durable {
+            Some(durable) => durable.embed_stored(&self.endpoint, texts).await,
+            None => Ok(self.endpoint.embed(texts).await?.0),
+        }
     }
 }
 
@@ -338,7 +412,7 @@ fn reading_row(
     purpose: Purpose,
     request: String,
     reply: String,
-    took: super::budget::Amount,
+    took: Amount,
 ) -> Row {
     Row {
         completion,

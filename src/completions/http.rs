@@ -9,6 +9,7 @@ mod estimate;
 pub mod key;
 mod refusal;
 mod retry;
+mod vectors;
 mod wire;
 
 use std::sync::Arc;
@@ -147,7 +148,7 @@ impl HttpModel {
                 other => break other?,
             }
         };
-        let took = self.took(&answer, worst);
+        let took = self.took(answer.usage.as_ref(), worst);
         reserved.settle(took);
         let reply = wire::reply(answer, request).map_err(|reason| self.malformed(reason))?;
         Ok(Reply {
@@ -172,8 +173,7 @@ impl HttpModel {
     }
 
     /// What an answer took: what the endpoint says, else the worst case.
-    fn took(&self, answer: &Answer, worst: Amount) -> Amount {
-        let usage = answer.usage.as_ref();
+    fn took(&self, usage: Option<&wire::Usage>, worst: Amount) -> Amount {
         let prompt_tokens = usage.and_then(|usage| usage.prompt_tokens).unwrap_or(worst.prompt_tokens);
         let completion_tokens = usage.and_then(|usage| usage.completion_tokens).unwrap_or(worst.completion_tokens);
         let price = self.options.prices.price(&self.name.model);
@@ -209,6 +209,12 @@ impl HttpModel {
     }
 
     async fn post(&self, path: &[&str], body: &Value, n_tokens: u32) -> Result<Answer> {
+        let text = self.post_text(path, body, n_tokens).await?;
+        wire::answer(&text).map_err(|reason| self.malformed(reason))
+    }
+
+    /// The body of an answer that says it is one.
+    async fn post_text(&self, path: &[&str], body: &Value, n_tokens: u32) -> Result<String> {
         let mut url = self.options.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -235,7 +241,7 @@ impl HttpModel {
         let bytes = response.bytes().await.map_err(|e| self.malformed(e.without_url().to_string()))?;
         let text = self.scrubbed(&String::from_utf8_lossy(&bytes));
         match status.is_success() {
-            true => wire::answer(&text).map_err(|reason| self.malformed(reason)),
+            true => Ok(text),
             false => Err(self.refused(status.as_u16(), &text)),
         }
     }

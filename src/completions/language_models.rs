@@ -9,7 +9,7 @@ use url::Url;
 
 use super::LanguageModel;
 use super::budget::{Budget, BudgetLimit, Spent};
-use super::durable::DurableModel;
+use super::durable::{DurableModel, EndpointEncoder};
 use super::http::key::ApiKey;
 use super::http::{Api, HttpModel, HttpOptions, OPENAI};
 use super::limits::{LimitOptions, Limits};
@@ -18,6 +18,7 @@ use super::model_name::{Engine, ModelName};
 use super::prices::Prices;
 use super::replay::ReplayModel;
 use super::store::CompletionStore;
+use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::tables::lake::Lake;
 
@@ -106,6 +107,22 @@ impl LanguageModels {
         };
         models.insert(name.clone(), Arc::clone(&model));
         Ok(model)
+    }
+
+    /// The encoder behind an endpoint's `/embeddings`, by the model's name.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a model that is not an endpoint's, and as [`LanguageModels::get`].
+    pub fn text_encoder(&self, name: &ModelName) -> Result<Arc<dyn TextEncoder>> {
+        if name.engine != Engine::OpenAi {
+            return Err(Error::Argument {
+                argument: "sentence encoder".to_owned(),
+                expected: "openai:NAME or local:FOLDER".to_owned(),
+                got: name.to_string(),
+            });
+        }
+        let endpoint = Arc::new(HttpModel::new(name.clone(), self.http.clone())?);
+        Ok(Arc::new(EndpointEncoder::new(endpoint, self.store.clone())))
     }
 
     /// US dollars that tokens of a model cost; 0 for a model run in this process, `None` where no price is known.

@@ -86,6 +86,8 @@ pub enum Purpose {
     Judge,
     /// A revised explanation, or sentences to test one.
     Revise,
+    /// A text as a vector.
+    Embed,
 }
 
 impl fmt::Display for Purpose {
@@ -95,6 +97,7 @@ impl fmt::Display for Purpose {
             Self::Simulate => "simulate",
             Self::Judge => "judge",
             Self::Revise => "revise",
+            Self::Embed => "embed",
         })
     }
 }

@@ -71,12 +71,16 @@ impl MethodRegistry {
         )
     }
 
-    /// The simulator of a name; a model alone stands for the cheapest simulator that it can carry.
+    /// The simulator of a name; a model alone stands for `log_probability_free` on an endpoint and `all_at_once` in this process.
     ///
     /// # Errors
     /// As [`MethodRegistry::explainer`].
     pub fn simulator(&self, name: &str) -> Result<Method<Simulator>> {
-        let default = |model: &dyn LanguageModel| Simulator::default_for(model.abilities());
+        // Endpoints rarely tell log-probabilities inside a prompt, and one call a token is dear: one call a window works everywhere.
+        let default = |model: &dyn LanguageModel| match model.name().engine {
+            Engine::OpenAi => Simulator::LogProbabilityFree,
+            Engine::Local | Engine::Replay => Simulator::default_for(model.abilities()),
+        };
         self.find("simulator", name, default, |simulator: Simulator| {
             if simulator.needs_model() {
                 Needs::Model
@@ -154,13 +158,7 @@ impl MethodRegistry {
         let encoder: Arc<dyn TextEncoder> = match name {
             None => Arc::new(SentenceEncoder::load_default()?),
             Some(ModelName { engine: Engine::Local, model }) => Arc::new(SentenceEncoder::load(Path::new(model))?),
-            Some(other) => {
-                return Err(Error::Argument {
-                    argument: "sentence encoder".to_owned(),
-                    expected: "local:FOLDER".to_owned(),
-                    got: other.to_string(),
-                });
-            }
+            Some(other) => self.models.text_encoder(other)?,
         };
         encoders.insert(key, Arc::clone(&encoder));
         Ok(encoder)

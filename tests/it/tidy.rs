@@ -74,7 +74,7 @@ const EDGES: [(&str, &[&str]); 21] = [
     // Units are collected into records, and records are chosen by the units' sketches.
     ("neurons", &["activation_records", "error", "models", "random", "token_sequences"]),
     ("activation_records", &["neurons", "token_sequences"]),
-    ("completions", &["error", "hash", "models", "random", "tables"]),
+    ("completions", &["embeddings", "error", "hash", "models", "random", "tables"]),
     ("embeddings", &["error", "models"]),
     ("explanations", &["activation_records", "completions", "error", "hash", "neurons", "random"]),
     ("simulations", &["completions", "embeddings", "error", "explanations", "hash", "neurons", "random"]),

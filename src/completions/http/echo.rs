@@ -154,7 +154,7 @@ impl HttpModel {
                 Err(error) => return Err(error),
             }
         };
-        let took = self.took(&answer, worst);
+        let took = self.took(answer.usage.as_ref(), worst);
         reserved.settle(took);
         Ok((echoed(answer, text), took))
     }

@@ -163,6 +163,9 @@ pub(super) fn check(body: &[u8]) -> Check {
         let status = code.and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| status.as_u16() >= 400);
         return Check::Fault { status: status.unwrap_or(StatusCode::BAD_GATEWAY), reason: fault.to_string() };
     }
+    if value.get("data").is_some_and(Value::is_array) {
+        return Check::Answer;
+    }
     match Answer::deserialize(&value) {
         Ok(answer) if answer.choices.is_empty() => Check::Malformed("expected a choice, got none".to_owned()),
         Ok(answer) if answer.choices[0].message.is_none() && answer.choices[0].text.is_none() => {
@@ -171,6 +174,20 @@ pub(super) fn check(body: &[u8]) -> Check {
         Ok(_) => Check::Answer,
         Err(error) => Check::Malformed(error.to_string()),
     }
+}
+
+/// Vectors, one a text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Vectors {
+    pub(super) data: Vec<Vector>,
+    #[serde(default)]
+    pub(super) usage: Option<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Vector {
+    pub(super) index: usize,
+    pub(super) embedding: Vec<f32>,
 }
 
 /// Reads an answer that [`check`] let pass.
