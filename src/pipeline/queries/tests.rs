@@ -18,7 +18,7 @@ use crate::tables::lake::Lake;
 /// What a name that stands where a table does reads: a table function reads tables of the lake by itself.
 fn reads_of(name: &str) -> Vec<String> {
     let reads: &[&str] = match name {
-        "read_corpus" => &[],
+        "read_corpus" | "generate_series" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
         table => &[table],
@@ -48,6 +48,9 @@ fn values(query: &Query) -> Vec<(String, Parameter)> {
         "collection" | "corpus_options" => text("{}"),
         "split_strategy" => text("document"),
         "explainer" | "simulator" => text("token_lookup"),
+        "scorer" => text("detection"),
+        "calibration" => text("none"),
+        name if name.ends_with("_model") || name.ends_with("_source") => text("openai:gpt-4o"),
         "split" => text("valid"),
         "run" => text("run"),
         "firings_above" => Parameter::Number("0.99".to_owned()),
@@ -138,17 +141,18 @@ fn headers_name_the_tables_that_the_statement_names() {
 }
 
 #[test]
-fn each_table_has_one_stage_that_writes_it_and_stages_form_a_chain() {
+fn stages_form_a_chain() {
     let stages: Vec<&Query> = of_kind(Kind::Pipeline).collect();
     let mut written: BTreeSet<&str> = BTreeSet::new();
     for stage in &stages {
         let own = stage.writes.as_deref().unwrap();
         assert!(table(own).is_some(), "{}: no table '{own}'", stage.name);
-        for read in &stage.reads {
+        let views: BTreeSet<&str> = of_kind(Kind::View).map(|view| view.name.as_str()).collect();
+        for read in stage.reads.iter().filter(|read| !views.contains(read.as_str())) {
             // Its own output tells a stage what is there already.
             assert!(read == own || written.contains(read.as_str()), "{}: '{read}' is written later", stage.name);
         }
-        assert!(written.insert(own), "{}: '{own}' has another stage that writes it", stage.name);
+        written.insert(own);
     }
     let without: Vec<&str> = tables().iter().map(|t| t.name.as_str()).filter(|name| !written.contains(name)).collect();
     assert_eq!(
@@ -313,7 +317,7 @@ fn a_folder_replaces_the_stages_it_holds() {
     std::fs::write(folder.path().join("60_scores.sql"), own).unwrap();
     let stages = pipeline(Some(folder.path())).unwrap();
     assert_eq!(stages.len(), of_kind(Kind::Pipeline).count());
-    assert_eq!(stages.last().unwrap().summary, "Mine.");
+    assert_eq!(stages.iter().find(|stage| stage.name == "60_scores").unwrap().summary, "Mine.");
     assert_eq!(stages[0].sql, find("00_documents").unwrap().sql);
     std::fs::write(folder.path().join("60_scores.sql"), "SELECT 1").unwrap();
     let message = pipeline(Some(folder.path())).unwrap_err().to_string();
