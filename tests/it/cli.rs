@@ -19,8 +19,18 @@ fn sql(arguments: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 8] =
-        [&[], &["demo"], &["run"], &["sql"], &["query"], &["hooks"], &["pull"], &["completions"]];
+    let commands: [&[&str]; 10] = [
+        &[],
+        &["demo"],
+        &["run"],
+        &["sql"],
+        &["query"],
+        &["hooks"],
+        &["selftest"],
+        &["cost"],
+        &["pull"],
+        &["completions"],
+    ];
     for command in commands {
         let help = ok(Path::new(ROOT), &[command, &["--help"]].concat());
         assert!(help.contains("Usage: neuronlake") && help.contains("Example"), "{help}");
@@ -37,7 +47,7 @@ fn every_command_explains_itself() {
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(Path::new(ROOT), &["completions", shell]);
-        for word in ["demo", "run", "sql", "query", "hooks", "pull", "neurons"] {
+        for word in ["demo", "run", "sql", "query", "hooks", "selftest", "cost", "pull", "neurons"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
