@@ -192,7 +192,8 @@ fn values(folder: &Path) -> BTreeMap<&'static str, Vec<String>> {
 /// program starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_a_run_repeats_no_finished_call() {
-    const IN_FLIGHT: u64 = 8;
+    // Calls begun at a time with eight in flight: those, and as many more that wait for their turn or for their reply to be on disk.
+    const AT_RISK: u64 = 32;
     let (n_kills, neurons) = if std::env::var_os("NEURONLAKE_SLOW").is_some() { (40, "0-31") } else { (10, "0-7") };
     let arguments = [&ALL[..], &["--neurons", neurons, "--concurrency", "8"]].concat();
     let whole = prepared();
@@ -257,7 +258,8 @@ async fn killed_at_any_moment_a_run_repeats_no_finished_call() {
     }
     assert_eq!(counts.len(), by_messages(&reference).len());
     let n_asked: u64 = counts.values().sum();
-    assert!(n_asked - counts.len() as u64 <= n_killed * IN_FLIGHT, "more was lost than was in flight");
+    let n_lost = n_asked - counts.len() as u64;
+    assert!(n_lost <= n_killed * AT_RISK, "{n_lost} replies were lost in {n_killed} kills");
     assert!(n_killed * 10 >= n_kills * 7, "only {n_killed} kills came in time");
     assert!(segments(&lake).is_empty());
     eprintln!(
@@ -323,10 +325,12 @@ fn a_budget_tells_what_the_rest_would_cost() {
     std::fs::write(path.join("lake/prices.toml"), PRICES).unwrap();
     let server = FaultServer::start(answer);
     let arguments = ["--neurons", "0-79", "--to", "explanations", "--explainer", "openai:fake", "--force"];
-    let more = [&arguments[..], &["--concurrency", "1", "--budget", "2000tokens"]].concat();
+    let more = [&arguments[..], &["--concurrency", "1", "--budget", "2400tokens"]].concat();
     let line = one_line(&finish(&mut command(path, &server.url(), &more)), 1);
-    let rest = "64 of 80 units done, about 192 tokens (0.0002 usd) more for the rest of it";
-    assert!(line.contains(rest), "{line}");
+    let told = line.split_once("64 of 80 units done, about ").and_then(|(_, rest)| rest.split_once(" tokens (0.0"));
+    let tokens: i64 = told.unwrap_or_else(|| panic!("{line}")).0.parse().unwrap();
+    // Sixteen units at twelve tokens each, and a part of what went into the lot that did not end.
+    assert!((192..=240).contains(&tokens), "{line}");
     assert_eq!(count(path, "SELECT count(*) FROM explanations"), 64);
     asked_neurons(path, &server.url(), &arguments);
     assert_eq!((server.asked().len(), count(path, "SELECT count(*) FROM explanations")), (80, 80));
@@ -425,10 +429,11 @@ fn a_late_answer_is_asked_for_again() {
         Served { delay: late, ..answer(asked) }
     });
     let arguments = ["--explainer", "openai:fake", "--to", "explanations", "--time-out", "1", "--force"];
-    asked_well(folder.path(), &server.url(), &[&arguments[..], &["--neurons", "0"]].concat());
+    asked_well(folder.path(), &server.url(), &arguments);
     let asked = server.asked();
-    assert_eq!((asked.len(), &asked[0].body), (2, &asked[1].body));
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM explanations WHERE text IS NOT NULL"), 1);
+    let again = asked.iter().filter(|other| other.body == asked[0].body).count();
+    assert_eq!((asked.len(), again), (5, 2));
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM explanations WHERE text IS NOT NULL"), 4);
 }
 
 #[test]
@@ -559,8 +564,10 @@ fn a_round_of_revision_writes_its_rows() {
     assert_eq!(count(path, "SELECT count(*) FROM chosen_explanations"), 4);
     assert!(count(path, "SELECT count(*) FROM completions WHERE purpose = 'revise'") > 0);
     let n_asked = server.asked().len();
-    asked_well(path, &server.url(), &[&CHEAP[..], &["--revise", "1"]].concat());
-    assert_eq!(server.asked().len(), n_asked);
+    let again = asked_well(path, &server.url(), &[&CHEAP[..], &["--revise", "1"]].concat());
+    let asked = server.asked();
+    let more: Vec<(Asks, &str)> = asked[n_asked..].iter().map(|asked| (asks(asked), question(asked))).collect();
+    assert!(more.is_empty(), "{again}\n{more:#?}");
 }
 
 #[test]
@@ -574,10 +581,10 @@ fn calibrated_and_ablated_scores_stand_beside_the_others() {
     assert_eq!(
         kinds,
         [
-            r#"{"calibration":"linear","split":"valid","ablated":false}"#,
-            r#"{"calibration":"linear","split":"valid","ablated":true}"#,
-            r#"{"calibration":"none","split":"calibration","ablated":false}"#,
-            r#"{"calibration":"none","split":"valid","ablated":false}"#,
+            r#"{"ablated":false,"calibration":"linear","split":"valid"}"#,
+            r#"{"ablated":true,"calibration":"linear","split":"valid"}"#,
+            r#"{"ablated":false,"calibration":"none","split":"calibration"}"#,
+            r#"{"ablated":false,"calibration":"none","split":"valid"}"#,
         ]
     );
     assert_eq!(count(path, "SELECT count(*) FROM scores WHERE (value IS NULL) = (reason IS NULL)"), 0);
