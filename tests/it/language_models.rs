@@ -570,6 +570,20 @@ fn a_round_of_revision_writes_its_rows() {
     assert!(more.is_empty(), "{again}\n{more:#?}");
 }
 
+/// The optimiser neither calls a model once a field of what it gives, nor for rows that are there already.
+#[test]
+fn a_plan_asks_once_a_row_that_is_missing() {
+    let folder = prepared();
+    let query = "EXPLAIN FORMAT INDENT SELECT neuron, s['expected'] AS expected, s['reason'] AS reason FROM (SELECT n.neuron, \
+                 simulation('words', ['a', 'b'], 'embedding') AS s FROM neurons n LEFT ANTI JOIN (SELECT DISTINCT neuron FROM \
+                 activation_records WHERE split = 'valid') done ON done.neuron = n.neuron) ORDER BY neuron";
+    let plan = ok(folder.path(), &["sql", "--lake", "lake", "--format", "csv", query]);
+    let plan = plan.split_once("physical_plan").map_or("", |(_, physical)| physical);
+    let (asks, joins) = (plan.find("AsyncFuncExec"), plan.find("Anti"));
+    assert!(asks.is_some() && joins.is_some() && asks < joins, "{plan}");
+    assert!(!plan.contains("__async_fn_1"), "{plan}");
+}
+
 #[test]
 fn calibrated_and_ablated_scores_stand_beside_the_others() {
     let folder = prepared();
