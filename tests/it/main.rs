@@ -21,6 +21,8 @@ mod fault_server;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod killed_calls;
+#[cfg(test)]
 mod language_models;
 #[cfg(test)]
 mod llama_server;
