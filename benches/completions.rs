@@ -33,6 +33,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         limits: Arc::new(Limits::new(limits)),
         budget: Arc::new(Budget::new(None)),
         prices: Arc::new(Prices::embedded().expect("the embedded prices are read by a test")),
+        counts_only: false,
     };
     let name = "openai:m".parse().expect("a model's name");
     let model = Arc::new(HttpModel::new(name, options).expect("an endpoint on loopback needs no key"));

@@ -65,6 +65,8 @@ pub struct HttpOptions {
     pub budget: Arc<Budget>,
     /// What tokens cost.
     pub prices: Arc<Prices>,
+    /// Whether nothing will be sent, so that no key is wanted.
+    pub counts_only: bool,
 }
 
 /// One model of one endpoint.
@@ -94,7 +96,7 @@ impl HttpModel {
         if !matches!(options.base_url.scheme(), "http" | "https") || options.base_url.cannot_be_a_base() {
             return Err(fault(&shown(&options.base_url)));
         }
-        if options.key.is_none() && options.base_url.host_str() == Some("api.openai.com") {
+        if options.key.is_none() && !options.counts_only && options.base_url.host_str() == Some("api.openai.com") {
             return Err(Error::ApiKeyMissing { model: name.to_string(), variable: key::VARIABLES.join(" or ") });
         }
         let mut client = reqwest::Client::builder()

@@ -35,6 +35,8 @@ pub struct LanguageModelOptions {
     pub prices: Option<PathBuf>,
     /// The most that endpoints may cost.
     pub budget: Option<BudgetLimit>,
+    /// Whether calls are only counted: then no key is wanted.
+    pub counts_only: bool,
     /// Where replies are kept; without a lake they are not.
     pub lake: Option<Lake>,
 }
@@ -74,6 +76,7 @@ impl LanguageModels {
             limits: Arc::new(Limits::new(options.limits)),
             budget: Arc::new(Budget::new(options.budget)),
             prices: Arc::new(prices),
+            counts_only: options.counts_only,
         };
         Ok(Self { http, store, models: Mutex::default() })
     }

@@ -200,6 +200,9 @@ fn lookups(function: &str, args: &ScalarFunctionArgs) -> Result<Vec<Outcome>> {
 
 /// Evidence as a list of windows, or as a struct with one.
 fn evidence(function: &str, array: &ArrayRef) -> Result<Vec<Option<Evidence>>> {
+    if *array.data_type() == DataType::Null {
+        return Ok(vec![None; array.len()]);
+    }
     if matches!(array.data_type(), DataType::List(_)) {
         let records = windows(function, Some(array), array.len())?;
         return Ok(records

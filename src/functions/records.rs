@@ -1,14 +1,22 @@
 //! Lists of windows among arguments: `list of struct(tokens, activations[, activating])`, one list a row.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, exec_datafusion_err};
 
 use super::arguments::{float_list, float_values, floats, list_as, string_list};
 
 /// Windows in SQL words.
 const WINDOWS: &str = "a list of struct(tokens VARCHAR[], activations FLOAT[])";
+
+/// What a NULL without a type is a list of.
+fn nothing() -> FieldRef {
+    let fields = vec![Field::new("tokens", string_list(), true), Field::new("activations", float_list(), true)];
+    Arc::new(Field::new("element", DataType::Struct(fields.into()), true))
+}
 
 /// One window: a token sequence and the activations of one unit on it, equally long.
 #[derive(Debug, Clone)]
@@ -37,6 +45,7 @@ impl WindowLists {
             DataType::List(element) if matches!(element.data_type(), DataType::Struct(_)) => {
                 array.as_list::<i32>().clone()
             }
+            DataType::Null => ListArray::new_null(nothing(), array.len()),
             other => return Err(fault(other.to_string())),
         };
         let structs = lists.values().as_struct();

@@ -106,7 +106,7 @@ impl SimulationFunction {
                  probability, 0..1, that a language model gave to numbers where it was asked for one; reason says why expected is NULL; \
                  completion is the key of the reply in table completions where there is one.",
                 "simulation(text, tokens, simulator[, evidence])",
-                "SELECT simulation('rules: \" king\" -> 10', ['the', ' king'], 'n2g')['reason'] AS reason",
+                "SELECT simulation('pattern: \" king\" (10); elsewhere 0', ['the', ' king'], 'n2g')['expected'] AS expected",
             ),
             methods: Arc::clone(methods),
         }

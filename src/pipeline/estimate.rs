@@ -1,7 +1,9 @@
 //! What the steps of a run would ask of language models: one unit is made up, its calls are counted and multiplied.
 
+use std::collections::HashSet;
+
 use super::methods::{Methods, Named};
-use super::queries;
+use super::queries::{self, Parameter};
 use super::settings::{Plan, Settings};
 use super::steps::{Step, steps};
 use crate::completions::LanguageModel;
@@ -51,6 +53,7 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
         n_units += settings.neurons.units(hook)?.units().len() as u64;
     }
     let mut estimates = Vec::new();
+    let mut calibrated = HashSet::new();
     for step in steps(&queries, settings, &methods)? {
         let mut named = methods.explainers.iter().chain(&methods.simulators).chain(&methods.scorers);
         // A round of revision is labelled with its number after its explainer.
@@ -61,7 +64,12 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
         }
         let tally = one_unit(&step, named, session.methods(), settings).await?;
         let left = n_units.saturating_sub(done(session, &plan, &step).await?);
-        let times = |n: u64| n * left;
+        // All samples are simulated on split calibration; of a later round only what it wrote.
+        let on_calibration = step.value("split") == Some(&Parameter::Text("calibration".to_owned()));
+        let first = on_calibration
+            && calibrated.insert((step.value("explainer").map(ToString::to_string), named.source.clone()));
+        let n_texts = if first { settings.samples as u64 } else { 1 };
+        let times = |n: u64| n * left * n_texts;
         let (prompt_tokens, completion_tokens) = (times(tally.prompt_tokens), times(tally.completion_tokens));
         estimates.push(StepEstimate {
             table: step.query.writes.clone().unwrap_or_default(),
@@ -78,10 +86,10 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
 
 /// Units of the step's output that are there already.
 async fn done(session: &Session, plan: &Plan, step: &Step) -> Result<u64> {
-    let text = |name: &str| step.value(name).map(super::queries::Parameter::to_sql);
+    let text = |name: &str| step.value(name).map(Parameter::to_sql);
     let mut conditions = vec![
-        format!("model = {}", super::queries::Parameter::Text(plan.model.id().to_owned()).to_sql()),
-        format!("corpus = {}", super::queries::Parameter::Text(plan.settings.corpus_id()).to_sql()),
+        format!("model = {}", Parameter::Text(plan.model.id().to_owned()).to_sql()),
+        format!("corpus = {}", Parameter::Text(plan.settings.corpus_id()).to_sql()),
     ];
     for role in ["explainer", "simulator", "scorer"] {
         let writes = step.value(&format!("{role}_source")).is_some();

@@ -12,6 +12,7 @@ use super::queries::{Parameter, Query};
 use super::runs::Run;
 use super::settings::Plan;
 use super::steps::Step;
+use crate::completions::budget::Spent;
 use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
@@ -55,8 +56,10 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         n_units: 0,
         last_unit_seen: None,
         total: 0,
+        n_done: 0,
+        n_done_now: 0,
+        spent_before: session.methods().models().spent(),
     };
-    let paid_before = session.methods().models().spent().dollars;
     let mut n_rows = 0;
     if let Some(column) = query.resume.as_deref() {
         n_rows = stage.rest(column).await?;
@@ -71,7 +74,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
     // Replies become rows of `completions` where a step ends: until then they are safe in the store.
     session.methods().models().fold().await?;
     if stage.recorded {
-        let cost = session.methods().models().spent().dollars - paid_before;
+        let cost = session.methods().models().spent().dollars - stage.spent_before.dollars;
         stage.run.finish(session, n_rows, cost).await?;
     }
     Ok(n_rows)
@@ -89,6 +92,11 @@ struct Stage<'a> {
     n_units: u64,
     last_unit_seen: Option<i64>,
     total: u64,
+    /// Units of the lots that ended, of all hook points …
+    n_done: usize,
+    /// … and those of them that rows were written of now, and what had been spent before them.
+    n_done_now: usize,
+    spent_before: Spent,
 }
 
 impl Stage<'_> {
@@ -117,13 +125,16 @@ impl Stage<'_> {
         let Some(at_once) = self.step.units_at_once else { return self.once(Some(hook), &[]).await };
         let neurons = self.known_units(hook).await?;
         let mut n_rows = 0;
-        for (lot, units) in neurons.chunks(at_once).enumerate() {
+        for units in neurons.chunks(at_once) {
             let (Some(first), Some(last)) = (units.first(), units.last()) else { continue };
             let bounds = [("first_neuron", *first), ("last_neuron", *last)];
-            n_rows += match self.once(Some(hook), &bounds).await {
-                Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook, lot * at_once)),
+            let n_written = match self.once(Some(hook), &bounds).await {
+                Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook)),
                 other => other?,
             };
+            n_rows += n_written;
+            self.n_done += units.len();
+            self.n_done_now += if n_written > 0 { units.len() } else { 0 };
         }
         Ok(n_rows)
     }
@@ -146,17 +157,25 @@ impl Stage<'_> {
         Ok(units)
     }
 
-    /// What was done when the money ran out, and what the rest may cost.
-    fn over_budget(&self, error: Error, hook: &HookPoint, done: usize) -> Error {
-        let left = (self.total as usize).saturating_sub(done);
+    /// What was done when the money ran out, and what the rest of the stage may cost.
+    fn over_budget(&self, error: Error, hook: &HookPoint) -> Error {
         let spent = self.session.methods().models().spent();
-        let rest = match done {
+        let before = &self.spent_before;
+        let tokens = spent.prompt_tokens + spent.completion_tokens - before.prompt_tokens - before.completion_tokens;
+        let rest = match self.n_done_now {
             0 => "what the rest would cost is not known yet".to_owned(),
-            done => format!("about {:.2} usd more for the rest", spent.dollars / done as f64 * left as f64),
+            done => {
+                let times = (self.total as usize).saturating_sub(self.n_done) as f64 / done as f64;
+                let dollars = match spent.unpriced_calls {
+                    0 => format!(" ({:.4} usd)", (spent.dollars - before.dollars) * times),
+                    _ => String::new(),
+                };
+                format!("about {:.0} tokens{dollars} more for the rest of it", tokens as f64 * times)
+            }
         };
         error.with_progress(&format!(
-            "stage '{}' of hook point '{hook}': {done} of {} units done, {rest}",
-            self.query.name, self.total
+            "stage '{}' at hook point '{hook}': {} of {} units done, {rest}",
+            self.query.name, self.n_done, self.total
         ))
     }
 

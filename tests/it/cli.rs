@@ -19,8 +19,18 @@ fn sql(arguments: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 8] =
-        [&[], &["demo"], &["run"], &["sql"], &["query"], &["hooks"], &["pull"], &["completions"]];
+    let commands: [&[&str]; 10] = [
+        &[],
+        &["demo"],
+        &["run"],
+        &["sql"],
+        &["query"],
+        &["hooks"],
+        &["selftest"],
+        &["cost"],
+        &["pull"],
+        &["completions"],
+    ];
     for command in commands {
         let help = ok(Path::new(ROOT), &[command, &["--help"]].concat());
         assert!(help.contains("Usage: neuronlake") && help.contains("Example"), "{help}");
@@ -37,7 +47,7 @@ fn every_command_explains_itself() {
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(Path::new(ROOT), &["completions", shell]);
-        for word in ["demo", "run", "sql", "query", "hooks", "pull", "neurons"] {
+        for word in ["demo", "run", "sql", "query", "hooks", "selftest", "cost", "pull", "neurons"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -71,9 +81,14 @@ fn queries_are_listed_and_shown() {
       unreliable_scores          High scores to distrust: a wide interval, or a control that scores nearly as well.
     views
       best_explanations          The best-scored explanation of every unit (ev_correlation, top and random windows); units without a score are left out.
-      explanation_scores         One row per explanation and scorer: the metrics side by side, with control and interval.
+      chosen_explanations        One explanation of every unit and explainer: the sample or revision that scored best on split calibration, else the first.
+      costs                      Calls, tokens and dollars of language models by model, purpose (explain, simulate, judge, revise) and day.
+      explanation_scorers        One row per explanation and scorer: its headline number (correlation of a simulator, balanced accuracy, area under the curve or hit rate of a judge) with control and interval.
+      explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
+      neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
+      scorer_agreement           How far two scorers agree on the order of an explainer's explanations: Spearman's rank correlation, and on how many.
     pipeline
       00_documents               Reads the texts of a corpus.
       10_token_sequences         Cuts every document into windows of tokens and gives each its split.
@@ -81,9 +96,15 @@ fn queries_are_listed_and_shown() {
       30_activation_records      Keeps, from the same pass, the windows chosen for every unit: highest, random, and by quantile.
       32_token_activations       Keeps, from the same pass, the mean activation of every unit over the tokens that move it most.
       34_activations             Streams every firing above a quantile of its unit (only with --firings-above); the thresholds are those of neurons.
-      40_explanations            Writes an explanation of every unit from what it does on the train split.
-      50_simulations             Simulates every explanation, and as a control the explanation of another unit, on windows the explainer never saw.
+      40_explanations            Writes an explanation of every unit from its mean activation over tokens of the train split; no language model.
+      42_record_explanations     Writes explanations of every unit from its records of the train split, with a language model or by patterns.
+      46_revisions               Revises explanations by what their units do on sentences written for them; a round a row, the best stands by its score on calibration.
+      50_simulations             Simulates every token lookup, and as a control the lookup of another unit, on windows the explainer never saw.
+      52_text_simulations        Simulates explanations from their text alone, and as a control the text of another unit, on held-out windows.
+      54_judgements              Has held-out windows judged by explanation, and as a control by the explanation of another unit.
       60_scores                  Compares simulations with the truth: four metrics, three sets of windows, with control and interval.
+      62_judgement_scores        Compares judgements with the truth: accuracy, balance, precision, recall, ranking, with control and interval.
+      64_ablation_scores         Puts calibrated simulations in place of the real activations and compares what the subject model then predicts.
     ");
     insta::assert_snapshot!(ok(Path::new(ROOT), &["query", "show", "best_explained"]), @r"
     -- The best-explained units: score, its control, and what the explanation says.

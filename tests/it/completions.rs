@@ -33,6 +33,7 @@ fn options(server: &FaultServer) -> HttpOptions {
         limits: Arc::new(Limits::new(quick())),
         budget: Arc::new(Budget::new(None)),
         prices: Arc::new(Prices::embedded().unwrap()),
+        counts_only: false,
     }
 }
 

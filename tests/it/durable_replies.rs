@@ -41,7 +41,7 @@ async fn texts(model: &Arc<dyn LanguageModel>, calls: &[Call]) -> Vec<String> {
 }
 
 /// The rows of a query as text, one a line.
-async fn sql(lake: &Path, sql: &str) -> String {
+pub(crate) async fn sql(lake: &Path, sql: &str) -> String {
     let lake = Lake::at(lake.to_str().unwrap()).unwrap();
     let session = Session::open(lake, Arc::new(Models::default()), SessionOptions::default()).unwrap();
     let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
@@ -55,7 +55,8 @@ async fn sql(lake: &Path, sql: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn segments(lake: &Path) -> Vec<std::path::PathBuf> {
+/// The files of replies that are no rows yet.
+pub(crate) fn segments(lake: &Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(lake.join("_completions")) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).collect()

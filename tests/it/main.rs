@@ -15,13 +15,21 @@ mod durable_replies;
 #[cfg(test)]
 mod echo;
 #[cfg(test)]
+mod fake_model;
+#[cfg(test)]
 mod fault_server;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod killed_calls;
+#[cfg(test)]
+mod language_models;
+#[cfg(test)]
 mod llama_server;
 #[cfg(test)]
 mod local_engine;
+#[cfg(test)]
+mod local_models_cli;
 #[cfg(test)]
 mod models;
 #[cfg(test)]

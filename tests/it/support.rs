@@ -44,9 +44,18 @@ pub(crate) fn program(folder: &Path) -> Command {
 /// Takes the settings of the person who runs the tests from a command's environment.
 pub(crate) fn clean(command: &mut Command, folder: &Path) {
     command.current_dir(folder).stdin(Stdio::null());
-    for name in
-        ["NEURONLAKE_LAKE", "NEURONLAKE_LOG", "NO_COLOR", "HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "RUST_BACKTRACE"]
-    {
+    for name in [
+        "NEURONLAKE_LAKE",
+        "NEURONLAKE_LOG",
+        "NEURONLAKE_BASE_URL",
+        "NEURONLAKE_API_KEY",
+        "OPENAI_API_KEY",
+        "NO_COLOR",
+        "HF_ENDPOINT",
+        "HF_HOME",
+        "HF_TOKEN",
+        "RUST_BACKTRACE",
+    ] {
         command.env_remove(name);
     }
 }
@@ -95,18 +104,28 @@ pub(crate) fn written(summary: &str) -> BTreeMap<String, usize> {
 
 /// Every row of every table as JSON text, sorted; `columns` is what follows SELECT.
 pub(crate) fn rows(folder: &Path, lake: &str, columns: &str) -> BTreeMap<&'static str, Vec<String>> {
-    let script: String = TABLES.iter().map(|table| format!("SELECT {columns} FROM {table};\n")).collect();
+    rows_of(folder, lake, &TABLES, columns)
+}
+
+/// As [`rows`], of these tables.
+pub(crate) fn rows_of(
+    folder: &Path,
+    lake: &str,
+    tables: &[&'static str],
+    columns: &str,
+) -> BTreeMap<&'static str, Vec<String>> {
+    let script: String = tables.iter().map(|table| format!("SELECT {columns} FROM {table};\n")).collect();
     std::fs::write(folder.join("rows.sql"), script).unwrap();
     let out = ok(folder, &["sql", "--lake", lake, "--format", "json", "--file", "rows.sql"]);
     let results: Vec<&str> = out.lines().collect();
-    assert_eq!(results.len(), TABLES.len());
+    assert_eq!(results.len(), tables.len());
     let sorted = |text: &str| {
         let rows: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
         let mut rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
         rows.sort();
         rows
     };
-    TABLES.into_iter().zip(results.into_iter().map(sorted)).collect()
+    tables.iter().copied().zip(results.into_iter().map(sorted)).collect()
 }
 
 /// The rows without the run that wrote them.

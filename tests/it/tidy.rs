@@ -86,10 +86,13 @@ const EDGES: [(&str, &[&str]); 21] = [
         "functions",
         &[
             "activation_records",
+            "completions",
             "documents",
+            "embeddings",
             "error",
             "explanations",
             "hash",
+            "judgements",
             "models",
             "neurons",
             "pipeline",
@@ -100,13 +103,45 @@ const EDGES: [(&str, &[&str]); 21] = [
             "token_sequences",
         ],
     ),
-    ("session", &["error", "functions", "models", "neurons", "pipeline", "scores", "tables"]),
+    ("session", &["completions", "error", "functions", "models", "neurons", "pipeline", "scores", "tables"]),
     (
+        // The self-test measures methods without the engine; an estimate counts their calls.
         "pipeline",
-        &["documents", "error", "explanations", "functions", "hash", "models", "neurons", "session", "tables"],
+        &[
+            "completions",
+            "documents",
+            "error",
+            "explanations",
+            "functions",
+            "hash",
+            "judgements",
+            "models",
+            "neurons",
+            "planted",
+            "random",
+            "scores",
+            "session",
+            "simulations",
+            "tables",
+            "token_sequences",
+        ],
     ),
     ("docs", &["functions", "pipeline", "tables"]),
-    ("cli", &["documents", "error", "functions", "models", "neurons", "pipeline", "session", "tables"]),
+    (
+        "cli",
+        &[
+            "completions",
+            "documents",
+            "error",
+            "functions",
+            "models",
+            "neurons",
+            "pipeline",
+            "planted",
+            "session",
+            "tables",
+        ],
+    ),
 ];
 
 #[test]
@@ -145,8 +180,8 @@ fn each_layer_knows_only_its_own_libraries() {
     for folder in ["src/token_sequences/", "src/neurons/", "src/activation_records/", "src/explanations/"] {
         none("a stage's own code knows no engine", &uses(&all, &["datafusion", "deltalake"], outside(folder)));
     }
-    none("src/tables/ knows no candle", &uses(&all, &["candle"], outside("src/tables/")));
-    none("only src/models/ knows candle", &uses(&all, &["candle"], |path| path.starts_with("src/models/")));
+    none("src/tables/ knows no candle", &uses(&all, &["candle_"], outside("src/tables/")));
+    none("only src/models/ knows candle", &uses(&all, &["candle_"], |path| path.starts_with("src/models/")));
     none(
         "nothing imports the command line",
         &uses(&all, &["crate::cli", "neuronlake::cli"], |path| path.starts_with("src/cli/") || path == "src/main.rs"),
