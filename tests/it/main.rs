@@ -42,3 +42,5 @@ mod split;
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod vectors;

@@ -1,0 +1,78 @@
+//! Sentence encoders behind an endpoint: asked in groups, brought to length 1, paid for once.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use neuronlake::completions::language_models::{LanguageModelOptions, LanguageModels};
+use neuronlake::tables::lake::Lake;
+use serde_json::{Value, json};
+use tiny_http::{Response, Server};
+
+/// A server whose vector of a text is (its length, 1); the last text of a group comes first.
+struct Endpoint {
+    url: String,
+    texts: Arc<Mutex<Vec<String>>>,
+    n_calls: Arc<AtomicUsize>,
+    server: Arc<Server>,
+}
+
+impl Endpoint {
+    fn start() -> Self {
+        let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
+        let url = format!("http://{}/v1", server.server_addr().to_ip().unwrap());
+        let (texts, n_calls) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (asked, calls, listening) = (Arc::clone(&texts), Arc::clone(&n_calls), Arc::clone(&server));
+        std::thread::spawn(move || {
+            for mut request in listening.incoming_requests() {
+                assert_eq!(request.url(), "/v1/embeddings");
+                let mut body = String::new();
+                request.as_reader().read_to_string(&mut body).unwrap();
+                let body: Value = serde_json::from_str(&body).unwrap();
+                let input: Vec<String> = serde_json::from_value(body["input"].clone()).unwrap();
+                let vector = |(i, text): (usize, &String)| json!({"index": i, "embedding": [text.len() as f32, 1.0]});
+                let data: Vec<Value> = input.iter().enumerate().rev().map(vector).collect();
+                calls.fetch_add(1, Ordering::SeqCst);
+                asked.lock().unwrap().extend(input);
+                let answer = json!({"data": data, "usage": {"prompt_tokens": 10, "total_tokens": 10}});
+                request.respond(Response::from_string(answer.to_string())).unwrap();
+            }
+        });
+        Self { url, texts, n_calls, server }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.server.unblock();
+    }
+}
+
+#[tokio::test]
+async fn vectors_of_an_endpoint_are_paid_for_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::start();
+    let open = || {
+        let lake = Some(Lake::at(folder.path().to_str().unwrap()).unwrap());
+        let base_url = Some(endpoint.url.clone());
+        LanguageModels::open(LanguageModelOptions { base_url, lake, ..LanguageModelOptions::default() }).unwrap()
+    };
+    let name = "openai:vectors".parse().unwrap();
+    let texts: Vec<String> = (0..100).map(|i| "x".repeat(i % 70 + 1)).collect();
+    for _ in 0..2 {
+        // A session of its own each time: what the first bought, the second finds on disk.
+        let models = open();
+        let encoder = models.text_encoder(&name).unwrap();
+        assert_eq!(encoder.name(), "openai:vectors");
+        let vectors = encoder.embed_all(&texts).await.unwrap();
+        for (text, vector) in texts.iter().zip(&vectors) {
+            let length = (text.len() as f32).hypot(1.0);
+            assert!((vector[0] - text.len() as f32 / length).abs() < 1e-6, "{text}: {vector:?}");
+            assert!((vector[1] - 1.0 / length).abs() < 1e-6, "{text}: {vector:?}");
+        }
+        models.fold().await.unwrap();
+    }
+    // 70 different texts, in two groups, each once.
+    assert_eq!(endpoint.n_calls.load(Ordering::SeqCst), 2);
+    assert_eq!(endpoint.texts.lock().unwrap().len(), 70);
+}
