@@ -1,4 +1,4 @@
--- What a judge made of one activation record, given an explanation. Written by queries/pipeline/55_judgements.sql.
+-- What a judge made of one activation record, given an explanation. Written by queries/pipeline/54_judgements.sql.
 CREATE EXTERNAL TABLE judgements (
     model        VARCHAR NOT NULL COMMENT 'subject model id',
     hook_point   VARCHAR NOT NULL COMMENT 'TransformerLens name, e.g. blocks.3.mlp.hook_post',
