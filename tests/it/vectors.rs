@@ -1,6 +1,5 @@
 //! Sentence encoders behind an endpoint: asked in groups, brought to length 1, paid for once.
 
-use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
