@@ -47,6 +47,8 @@ struct Seen {
     asked: Vec<Asked>,
     // By body: requests that came in, and answers of status 200 that were written to the last byte.
     counts: HashMap<String, (u64, u64)>,
+    // Answers on their way: a client may have read the last byte before the server has counted it.
+    writing: usize,
     delay: Duration,
 }
 
@@ -88,7 +90,8 @@ impl FaultServer {
 
     /// By body of the request: how often it came in, and how often it was answered.
     pub(crate) fn counts(&self) -> HashMap<String, (u64, u64)> {
-        self.seen.0.lock().unwrap().counts.clone()
+        let seen = self.seen.0.lock().unwrap();
+        self.seen.1.wait_while(seen, |seen| seen.writing > 0).unwrap().counts.clone()
     }
 
     /// The sum of all delays injected.
@@ -140,11 +143,18 @@ async fn connection(stream: TcpStream, seen: Arc<(Mutex<Seen>, Condvar)>, handle
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let answer = format!("{head}\r\n{text}");
-        if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
-            return;
+        seen.0.lock().unwrap().writing += 1;
+        let written = stream.get_mut().write_all(answer.as_bytes()).await;
+        {
+            let mut shared = seen.0.lock().unwrap();
+            shared.writing -= 1;
+            if written.is_ok() && served.status == 200 && serde_json::from_str::<Value>(&text).is_ok() {
+                shared.counts.entry(body).or_default().1 += 1;
+            }
+            seen.1.notify_all();
         }
-        if served.status == 200 && serde_json::from_str::<Value>(&text).is_ok() {
-            seen.0.lock().unwrap().counts.entry(body).or_default().1 += 1;
+        if written.is_err() {
+            return;
         }
     }
 }
