@@ -2,7 +2,7 @@
 //!
 //! A living process appends one JSON line a reply to its own file in `<lake>/_completions/` ([`segment`]), many replies to one
 //! `fdatasync`. [`CompletionStore::fold`] moves the files of processes that ended, and what this one wrote so far, into the table
-//! ([`mod@table`]): the lines are committed before their file is removed, and a key that the table holds is not written again, so a
+//! (`store/table.rs`): the lines are committed before their file is removed, and a key that the table holds is not written again, so a
 //! kill between the two leaves neither a gap nor a second row.
 //!
 //! In memory a reply takes its text and about 300 bytes; the replies of a model are read when the first one is asked for.

@@ -1,7 +1,7 @@
 //! Planted truth: a made-up subject whose units follow known rules, for telling methods that read explanations from those
 //! that only seem to.
 //!
-//! Text of our own ([`corpus`], every word of it in [`lexicon`]) is read by rules ([`rules`]), each a unit with a true
+//! Text of our own ([`corpus`], every word of it in [`lexicon`]) is read by rules ([`mod@rules`]), each a unit with a true
 //! explanation, a paraphrase and exact activations. A method scores true and false explanations ([`trials`]) on it, and how
 //! often the true one comes out ahead ([`ranking`], [`report`]) says whether its scores mean anything. Nothing here is
 //! learned and nothing comes from elsewhere. `docs/selftest.md` describes the method.
