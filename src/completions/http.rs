@@ -1,8 +1,8 @@
 //! Models behind OpenAI-compatible endpoints: OpenAI, OpenRouter, vLLM, llama.cpp's server, Ollama.
 //!
 //! A call waits for its turn ([`super::limits`]), has its worst case set aside ([`super::budget`]), is sent and, where the fault may pass,
-//! sent again ([`retry`]). What comes back is read ([`wire`]) or explained ([`refusal`]). Values inside a prompt are read by having the
-//! endpoint echo it ([`echo`]).
+//! sent again (`retry`). What comes back is read (`wire`) or explained (`refusal`). Values inside a prompt are read by having the
+//! endpoint echo it (`echo`).
 
 mod echo;
 mod estimate;

@@ -1,6 +1,6 @@
 //! Replies that outlive the process: on disk before they are used, then part of the table `completions`.
 //!
-//! A living process appends one JSON line a reply to its own file in `<lake>/_completions/` ([`segment`]), many replies to one
+//! A living process appends one JSON line a reply to its own file in `<lake>/_completions/` (`segment`), many replies to one
 //! `fdatasync`. [`CompletionStore::fold`] moves the files of processes that ended, and what this one wrote so far, into the table
 //! (`store/table.rs`): the lines are committed before their file is removed, and a key that the table holds is not written again, so a
 //! kill between the two leaves neither a gap nor a second row.
