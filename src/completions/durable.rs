@@ -136,7 +136,7 @@ impl DurableModel {
     /// One vector of length 1 a text, in the order of the texts: those that are stored for nothing, the others in groups.
     async fn embed_stored(&self, endpoint: &Arc<HttpModel>, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         self.store.load(&self.name).await?;
-        let key = |text: &str| reading_key(&self.name, &json!({ "input": text }).to_string());
+        let key = |text: &str| vector_key(&self.name, text);
         let mut missing: Vec<&String> =
             texts.iter().filter(|text| self.store.get(&self.name, &key(text)).is_none()).collect();
         missing.sort();
@@ -144,9 +144,18 @@ impl DurableModel {
         let groups: Vec<Vec<String>> =
             missing.chunks(CHUNK).map(|group| group.iter().copied().cloned().collect()).collect();
         let one = |i: usize| {
-            let (endpoint, store, group) = (Arc::clone(endpoint), Arc::clone(&self.store), groups[i].clone());
-            let name = self.name.clone();
+            let (endpoint, store, mut group) = (Arc::clone(endpoint), Arc::clone(&self.store), groups[i].clone());
+            let (name, flights) = (self.name.clone(), Arc::clone(&self.flights));
             async move {
+                // Texts are sorted, so that two groups never wait for each other.
+                let mut turns = Vec::with_capacity(group.len());
+                for text in &group {
+                    turns.push(flights.turn(&vector_key(&name, text)).await);
+                }
+                group.retain(|text| store.get(&name, &vector_key(&name, text)).is_none());
+                if group.is_empty() {
+                    return Ok(());
+                }
                 let (vectors, took) = endpoint.embed(&group).await?;
                 // What the group took is shared out evenly: endpoints tell no more.
                 let n = group.len() as u32;
@@ -155,13 +164,13 @@ impl DurableModel {
                     completion_tokens: 0,
                     dollars: took.dollars.map(|dollars| dollars / f64::from(n)),
                 };
-                for (text, vector) in group.iter().zip(vectors) {
-                    let request = json!({ "input": text }).to_string();
-                    let key = reading_key(&name, &request);
+                // All at once: one write holds the whole group.
+                let stored = join_all(group.iter().zip(vectors).map(|(text, vector)| {
+                    let (request, key) = (vector_request(text), vector_key(&name, text));
                     let row = reading_row(&endpoint, key, Purpose::Embed, request, json!(vector).to_string(), share);
-                    store.append(&name, row).await?;
-                }
-                Ok(())
+                    store.append(&name, row)
+                }));
+                stored.await.into_iter().try_for_each(|kept| kept.map(drop))
             }
         };
         for group in self.each(endpoint, groups.len(), one).await {
@@ -366,6 +375,15 @@ pub(super) fn slots_request(prompt: &SlotPrompt) -> String {
 /// As [`slots_request`].
 pub(super) fn losses_request(continuation: &Continuation) -> String {
     json!({ "prefix": continuation.prefix, "text": continuation.text }).to_string()
+}
+
+/// As [`slots_request`].
+fn vector_request(text: &str) -> String {
+    json!({ "input": text }).to_string()
+}
+
+fn vector_key(model: &ModelName, text: &str) -> String {
+    reading_key(model, &vector_request(text))
 }
 
 /// The key of a reading inside a prompt; never that of a call, whose parts are others.

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::models::kernels::activation::add_assign;
-use crate::models::kernels::bidirectional_attention::{EncoderHead, EncoderScratch, attend_to_all};
+use crate::models::kernels::attention::Head;
+use crate::models::kernels::bidirectional_attention::{EncoderScratch, attend_to_all};
 use crate::models::kernels::gelu_erf::gelu_erf;
 use crate::models::kernels::matmul::{Layout, MatmulScratch, PackedMatrix, matmul};
 use crate::models::kernels::norm::{Affine, layer_norm};
@@ -280,7 +281,7 @@ impl Bert {
         for sequence in sequences {
             let qkv = &qkv[start * 3 * d..(start + sequence.len()) * 3 * d];
             for head in 0..self.n_heads {
-                let mut inputs = EncoderHead {
+                let mut inputs = Head {
                     queries: &qkv[head * d_head..],
                     keys: &qkv[d + head * d_head..],
                     values: &qkv[2 * d + head * d_head..],

@@ -65,9 +65,7 @@ impl MethodRegistry {
             "explainer",
             name,
             |_| Explainer::TokenActivation,
-            |explainer: Explainer| {
-                if explainer.needs_model() { Needs::Model } else { Needs::Nothing }
-            },
+            |explainer: Explainer| Needs::of(explainer.needs_model(), false),
         )
     }
 
@@ -82,13 +80,7 @@ impl MethodRegistry {
             Engine::Local | Engine::Replay => Simulator::default_for(model.abilities()),
         };
         self.find("simulator", name, default, |simulator: Simulator| {
-            if simulator.needs_model() {
-                Needs::Model
-            } else if simulator.needs_encoder() {
-                Needs::Encoder
-            } else {
-                Needs::Nothing
-            }
+            Needs::of(simulator.needs_model(), simulator.needs_encoder())
         })
     }
 
@@ -101,15 +93,7 @@ impl MethodRegistry {
             "scorer",
             name,
             |_| Judge::Detection,
-            |judge: Judge| {
-                if judge.needs_model() {
-                    Needs::Model
-                } else if judge.needs_encoder() {
-                    Needs::Encoder
-                } else {
-                    Needs::Nothing
-                }
-            },
+            |judge: Judge| Needs::of(judge.needs_model(), judge.needs_encoder()),
         )
     }
 
@@ -170,4 +154,14 @@ enum Needs {
     Nothing,
     Model,
     Encoder,
+}
+
+impl Needs {
+    fn of(needs_model: bool, needs_encoder: bool) -> Self {
+        match (needs_model, needs_encoder) {
+            (true, _) => Self::Model,
+            (false, true) => Self::Encoder,
+            (false, false) => Self::Nothing,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
 use serde_json::{Value, json};
 
+use super::runs::now;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::planted::{PlantedSubject, WEAK, subject};
@@ -38,6 +39,7 @@ pub async fn write(session: &Session, seed: u64) -> Result<usize> {
     if n_runs.unwrap_or(0) > 0 {
         return Ok(0);
     }
+    let started_at = now();
     let subject = subject(seed);
     let splits = splits(&subject, seed)?;
     let vocabulary = vocabulary(&subject);
@@ -49,13 +51,13 @@ pub async fn write(session: &Session, seed: u64) -> Result<usize> {
         ("activation_records", records(&subject, &splits, seed)),
         ("token_activations", token_activations(&subject, &splits, &vocabulary)),
         ("explanations", explanations(&subject)),
-        // Last: its row says that the others are complete.
-        ("runs", vec![run(seed)]),
     ];
     for (name, rows) in tables {
         n_rows += rows.len();
         insert(session, name, &rows).await?;
     }
+    // Last: its row says that the others are complete.
+    insert(session, "runs", &[run(seed, started_at, n_rows)]).await?;
     Ok(n_rows)
 }
 
@@ -196,10 +198,10 @@ fn explanations(subject: &PlantedSubject) -> Vec<Value> {
     rows
 }
 
-fn run(seed: u64) -> Value {
+fn run(seed: u64, started_at: i64, n_rows: usize) -> Value {
     json!({
         "run": RUN, "stage": "selftest", "model": PLANTED, "corpus": PLANTED, "parameters": json!({"seed": seed}).to_string(),
-        "code_version": env!("CARGO_PKG_VERSION"), "seed": seed, "started_at": "1970-01-01T00:00:00Z",
-        "ended_at": "1970-01-01T00:00:00Z", "n_rows": 0, "cost": 0.0,
+        "code_version": env!("CARGO_PKG_VERSION"), "seed": seed, "started_at": started_at, "ended_at": now(),
+        "n_rows": n_rows, "cost": 0.0,
     })
 }

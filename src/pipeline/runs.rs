@@ -216,6 +216,7 @@ fn json_value(parameter: &Parameter) -> serde_json::Value {
     }
 }
 
-fn now() -> i64 {
+/// Microseconds since 1970.
+pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

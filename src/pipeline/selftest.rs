@@ -21,7 +21,7 @@ use crate::simulations::simulate;
 use crate::simulations::simulator::Simulator;
 use crate::token_sequences::split::{Split, SplitStrategy};
 
-/// Tokens of a window: enough for a sentence or two around what the unit does.
+/// Tokens of a window, at most, if sentences can be so short: one or two around what the unit does.
 const WINDOW: usize = 24;
 /// Windows that an explainer is shown.
 const N_SHOWN: usize = 5;
@@ -34,7 +34,7 @@ struct Planted {
     seed: u64,
 }
 
-/// Tokens and activations of one unit on a part of a document.
+/// Tokens and activations of one unit on some sentences of a document.
 struct Window {
     tokens: Vec<String>,
     activations: Vec<f32>,
@@ -57,15 +57,10 @@ impl Planted {
     }
 
     fn window(&self, unit: usize, document: usize) -> Window {
-        let tokens = &self.subject.documents[document].tokens;
-        let activations = &self.subject.units[unit].activations[document];
-        let strongest =
-            (0..activations.len()).max_by(|a, b| activations[*a].total_cmp(&activations[*b]).then(b.cmp(a)));
+        let excerpt = self.subject.excerpt(unit, document, WINDOW);
+        let activations = self.subject.units[unit].activations[document][excerpt.clone()].to_vec();
         let fires = activations.iter().any(|activation| *activation >= WEAK);
-        let centre = strongest.filter(|_| fires).unwrap_or(0);
-        let start = centre.saturating_sub(WINDOW / 2).min(tokens.len().saturating_sub(WINDOW));
-        let end = (start + WINDOW).min(tokens.len());
-        Window { tokens: tokens[start..end].to_vec(), activations: activations[start..end].to_vec(), fires }
+        Window { tokens: self.subject.documents[document].tokens[excerpt].to_vec(), activations, fires }
     }
 
     /// Held-out windows of a unit: those in which it fires, then those in which it does not.

@@ -1,5 +1,6 @@
 //! One stage: its rows are streamed, checked, and committed in whole units.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -123,9 +124,9 @@ impl Stage<'_> {
     /// next is begun.
     async fn units_of(&mut self, hook: &HookPoint) -> Result<usize> {
         let Some(at_once) = self.step.units_at_once else { return self.once(Some(hook), &[]).await };
-        let neurons = self.known_units(hook).await?;
+        let lots = self.lots(hook, at_once).await?;
         let mut n_rows = 0;
-        for units in neurons.chunks(at_once) {
+        for units in lots {
             let (Some(first), Some(last)) = (units.first(), units.last()) else { continue };
             let bounds = [("first_neuron", *first), ("last_neuron", *last)];
             let n_written = match self.once(Some(hook), &bounds).await {
@@ -139,7 +140,17 @@ impl Stage<'_> {
         Ok(n_rows)
     }
 
-    /// The selected units of the hook point that have statistics, in order.
+    /// The selected units of the hook point that have statistics, in order and in lots. No other unit of the lake stands
+    /// between the first and the last of a lot: a query is bounded by them, and what nobody selected must not be paid for.
+    async fn lots(&self, hook: &HookPoint, at_once: usize) -> Result<Vec<Vec<i64>>> {
+        let selected = self.plan.settings.neurons.units(hook)?;
+        let selected: HashSet<i64> = selected.units().iter().map(|unit| i64::from(*unit)).collect();
+        let known = self.known_units(hook).await?;
+        let runs = known.split(|unit| !selected.contains(unit));
+        Ok(runs.flat_map(|run| run.chunks(at_once)).map(<[i64]>::to_vec).collect())
+    }
+
+    /// Every unit between the first and the last selected one that has statistics, in order.
     async fn known_units(&self, hook: &HookPoint) -> Result<Vec<i64>> {
         let (first, last) = self.plan.settings.neurons.bounds();
         let conditions = [

@@ -164,6 +164,24 @@ pub(crate) fn asked_neurons(folder: &Path, url: &str, more: &[&str]) {
 }
 
 #[test]
+fn only_selected_neurons_are_paid_for() {
+    let folder = prepared();
+    let path = folder.path();
+    let server = FaultServer::start(answer);
+    // The lake holds neurons 0 to 31; those between the selected ones are nobody's wish.
+    let selected = ["--neurons", "1-2,30", "--to", "explanations", "--explainer", "openai:fake", "--force"];
+    let mut command = program(path);
+    command.env("NEURONLAKE_API_KEY", KEY);
+    let few = FEW.iter().copied().filter(|argument| !matches!(*argument, "--neurons" | "0-3"));
+    let ran = finish(command.args(["run", "--lake", "lake", "--base-url", &server.url()]).args(few).args(selected));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(server.asked().len(), 3);
+    let written = records(path, "SELECT neuron FROM explanations ORDER BY neuron");
+    let neurons: Vec<i64> = written.iter().map(|row| row["neuron"].as_i64().unwrap()).collect();
+    assert_eq!(neurons, [1, 2, 30]);
+}
+
+#[test]
 fn a_budget_stops_a_run_which_then_goes_on() {
     let folder = prepared();
     let path = folder.path();

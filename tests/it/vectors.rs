@@ -63,7 +63,10 @@ async fn vectors_of_an_endpoint_are_paid_for_once() {
         let models = open();
         let encoder = models.text_encoder(&name).unwrap();
         assert_eq!(encoder.name(), "openai:vectors");
-        let vectors = encoder.embed_all(&texts).await.unwrap();
+        // Two who ask at the same time pay once.
+        let (vectors, same) = tokio::join!(encoder.embed_all(&texts), encoder.embed_all(&texts));
+        let vectors = vectors.unwrap();
+        assert_eq!(vectors, same.unwrap());
         for (text, vector) in texts.iter().zip(&vectors) {
             let length = (text.len() as f32).hypot(1.0);
             assert!((vector[0] - text.len() as f32 / length).abs() < 1e-6, "{text}: {vector:?}");

@@ -1,26 +1,11 @@
 //! Attention of one head in which every token sees every other, as in encoders.
 
+use super::attention::Head;
 use super::exp::exp;
 use super::isa::{multiply_add, multiversion};
 
 /// Keys or columns of values that one run over a row computes: sums kept in registers.
 const WIDTH: usize = 16;
-
-/// One head's inputs and output over a sequence, each a column range of a wider row-major matrix.
-#[derive(Debug)]
-pub(crate) struct EncoderHead<'a> {
-    /// Query of token t: `queries[t * stride..][..d_head]`.
-    pub(crate) queries: &'a [f32],
-    /// Key and value of token t, likewise.
-    pub(crate) keys: &'a [f32],
-    pub(crate) values: &'a [f32],
-    pub(crate) stride: usize,
-    /// Output of token t: `out[t * out_stride..][..d_head]`.
-    pub(crate) out: &'a mut [f32],
-    pub(crate) out_stride: usize,
-    pub(crate) n_tokens: usize,
-    pub(crate) d_head: usize,
-}
 
 /// Memory of one head's attention, kept between calls.
 #[derive(Debug, Default)]
@@ -47,7 +32,7 @@ fn columns_of<const FUSED: bool>(a: &[f32], b: &[f32], stride: usize, column: us
 }
 
 #[inline(always)]
-fn attend_to_all_body<const FUSED: bool>(head: &mut EncoderHead<'_>, scratch: &mut EncoderScratch) {
+fn attend_to_all_body<const FUSED: bool>(head: &mut Head<'_>, scratch: &mut EncoderScratch) {
     let (n, d) = (head.n_tokens, head.d_head);
     let (padded_n, padded_d) = (n.next_multiple_of(WIDTH), d.next_multiple_of(WIDTH));
     let EncoderScratch { keys, values, row } = scratch;
@@ -87,7 +72,7 @@ fn attend_to_all_body<const FUSED: bool>(head: &mut EncoderHead<'_>, scratch: &m
 
 multiversion! {
     /// Writes softmax(Q K^T / sqrt(d_head)) V of one head to its output; sums run over the tokens of this sequence in order.
-    pub(crate) fn attend_to_all(head: &mut EncoderHead<'_>, scratch: &mut EncoderScratch) = attend_to_all_body
+    pub(crate) fn attend_to_all(head: &mut Head<'_>, scratch: &mut EncoderScratch) = attend_to_all_body
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Attention to all tokens against a plain f64 computation.
 
-use super::{EncoderHead, EncoderScratch, attend_to_all};
+use super::{EncoderScratch, Head, attend_to_all};
 use crate::random::mix;
 
 #[test]
@@ -10,7 +10,7 @@ fn it_agrees_with_f64() {
             (0..(n * stride) as u64).map(|i| 4.0 * ((mix(7, i, 0) >> 40) as f32 / (1 << 23) as f32 - 1.0)).collect();
         let (keys, values) = (d_head, 2 * d_head);
         let mut out = vec![f32::NAN; n * d_head];
-        let mut head = EncoderHead {
+        let mut head = Head {
             queries: &rows,
             keys: &rows[keys..],
             values: &rows[values..],
