@@ -14,6 +14,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The first 64 bits of a text's SHA-256, as a key of seeded draws.
 pub(crate) fn key(text: &str) -> u64 {
-    let digest = Sha256::digest(text.as_bytes());
+    number(text.as_bytes())
+}
+
+/// The first 64 bits of the SHA-256 of some bytes.
+pub(crate) fn number(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
     digest[..8].iter().fold(0, |key, byte| (key << 8) | u64::from(*byte))
 }

@@ -44,6 +44,8 @@ pub mod session;
 
 pub mod pipeline;
 
+pub mod exchange;
+
 pub mod docs;
 
 pub mod cli;

@@ -81,6 +81,7 @@ SELECT
     r.split,
     simulate(texts.text, s.tokens, $simulator, texts.evidence) AS expected,
     CAST(NULL AS FLOAT) AS number_mass,
+    CAST(NULL AS FLOAT[]) AS distribution,
     CAST(NULL AS VARCHAR) AS reason,
     CAST(NULL AS VARCHAR) AS completion,
     $run AS run

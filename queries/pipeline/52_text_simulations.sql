@@ -72,6 +72,7 @@ SELECT
     split,
     simulated['expected'] AS expected,
     simulated['number_mass'] AS number_mass,
+    CAST(NULL AS FLOAT[]) AS distribution,
     simulated['reason'] AS reason,
     simulated['completion'] AS completion,
     $run AS run
