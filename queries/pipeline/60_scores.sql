@@ -82,8 +82,7 @@ summaries AS (
         g.sample_set,
         score_summaries(w.sums, $seed) FILTER (WHERE NOT w.control) AS own,
         -- Of the control only the value is kept: no seed, no interval.
-        score_summaries(w.sums, CAST(NULL AS BIGINT)) FILTER (WHERE w.control) AS control,
-        count(*) FILTER (WHERE NOT w.control AND w.sums IS NULL) AS n_failed
+        score_summaries(w.sums, CAST(NULL AS BIGINT)) FILTER (WHERE w.control) AS control
     FROM windows w
     JOIN (
         VALUES
@@ -114,10 +113,10 @@ SELECT
     o['reason'] AS reason,
     o['n_windows'] AS n_windows,
     o['n_tokens'] AS n_tokens,
-    CAST(n_failed AS INT) AS n_failed,
+    o['n_failed'] AS n_failed,
     $run AS run
 FROM (
-    SELECT layer, neuron, explanation, sample_set, n_failed, unnest(own) AS o, unnest(control) AS c
+    SELECT layer, neuron, explanation, sample_set, unnest(own) AS o, unnest(control) AS c
     FROM summaries
 )
 ORDER BY neuron, explanation, sample_set, metric

@@ -3,7 +3,7 @@
 -- writes: scores
 -- per: hook_point
 -- unit: neuron
--- params: $run, $model, $model_source, $corpus, $hook_point, $first_neuron, $last_neuron, $simulator, $simulator_model, $calibration, $split
+-- params: $run, $model, $model_source, $corpus, $hook_point, $first_neuron, $last_neuron, $simulator, $simulator_model, $calibration, $split, $seed
 INSERT INTO scores
 WITH calibrations AS (
     SELECT
@@ -30,22 +30,18 @@ WITH calibrations AS (
     AND r.split = 'calibration'
     GROUP BY s.explanation, s.control
 ),
-windows AS (
+pairs AS (
     SELECT
         s.layer,
         s.neuron,
         s.explanation,
         s.control,
         s.sample,
-        array_length(t.token_ids) AS n_tokens,
-        ablation(
-            $model_source,
-            $hook_point,
-            s.neuron,
-            t.token_ids,
-            calibrate(s.expected, CASE WHEN $calibration = 'none' THEN 'none' ELSE c.fit END),
-            n.mean
-        ) AS divergence
+        t.token_ids,
+        calibrate(s.expected, CASE WHEN $calibration = 'none' THEN 'none' ELSE c.fit END) AS simulated,
+        n.mean,
+        -- Sorted by window, all units that share one meet in a batch, and its unchanged pass is made once.
+        row_number() OVER (ORDER BY s.sequence, s.neuron, s.explanation, s.control, s.sample) AS place
     FROM simulations s
     JOIN token_sequences t ON t.sequence = s.sequence
     JOIN neurons n ON n.neuron = s.neuron
@@ -77,19 +73,27 @@ windows AS (
     AND n.hook_point = $hook_point
     AND n.corpus = $corpus
 ),
-sums AS (
+windows AS (
+    SELECT
+        layer,
+        neuron,
+        explanation,
+        control,
+        sample,
+        array_length(token_ids) AS n_tokens,
+        ablation($model_source, $hook_point, neuron, token_ids, simulated, mean) AS divergences
+    FROM pairs
+    WHERE place > 0
+),
+summaries AS (
     SELECT
         w.layer,
         w.neuron,
         w.explanation,
         g.sample_set,
-        avg(w.divergence['simulated']) FILTER (WHERE NOT w.control) AS simulated,
-        avg(w.divergence['mean']) FILTER (WHERE NOT w.control) AS mean,
-        avg(w.divergence['simulated']) FILTER (WHERE w.control) AS control_simulated,
-        avg(w.divergence['mean']) FILTER (WHERE w.control) AS control_mean,
-        count(w.divergence['simulated']) FILTER (WHERE NOT w.control) AS n_windows,
-        sum(w.n_tokens) FILTER (WHERE NOT w.control AND w.divergence['simulated'] IS NOT NULL) AS n_tokens,
-        count(*) FILTER (WHERE NOT w.control AND w.divergence['simulated'] IS NULL) AS n_failed
+        ablation_summaries(w.divergences, w.n_tokens, $seed) FILTER (WHERE NOT w.control) AS own,
+        -- Of the control only the value is kept: no seed, no interval.
+        ablation_summaries(w.divergences, w.n_tokens, CAST(NULL AS BIGINT)) FILTER (WHERE w.control) AS control
     FROM windows w
     JOIN (
         VALUES
@@ -109,21 +113,20 @@ SELECT
     $simulator AS scorer,
     NULLIF($simulator_model, '') AS scorer_model,
     $calibration AS calibration,
-    'ablation' AS metric,
+    o['metric'] AS metric,
     sample_set,
     $split AS split,
-    CASE WHEN mean > 0 THEN 1 - simulated / mean END AS value,
-    CASE WHEN control_mean > 0 THEN 1 - control_simulated / control_mean END AS control,
-    CAST(NULL AS DOUBLE) AS low,
-    CAST(NULL AS DOUBLE) AS high,
-    CASE
-        WHEN n_windows = 0 THEN 'no window with a simulation'
-        WHEN mean > 0 THEN NULL
-        ELSE 'replacing the unit by its mean changes nothing'
-    END AS reason,
-    CAST(n_windows AS INT) AS n_windows,
-    CAST(COALESCE(n_tokens, 0) AS BIGINT) AS n_tokens,
-    CAST(n_failed AS INT) AS n_failed,
+    o['value'] AS value,
+    c['value'] AS control,
+    o['low'] AS low,
+    o['high'] AS high,
+    o['reason'] AS reason,
+    o['n_windows'] AS n_windows,
+    o['n_tokens'] AS n_tokens,
+    o['n_failed'] AS n_failed,
     $run AS run
-FROM sums
+FROM (
+    SELECT layer, neuron, explanation, sample_set, unnest(own) AS o, unnest(control) AS c
+    FROM summaries
+)
 ORDER BY neuron, explanation, sample_set

@@ -45,6 +45,11 @@ impl Ablation {
     }
 }
 
+/// What `ablation` returns.
+pub(super) fn divergences_type() -> DataType {
+    DataType::Struct(fields())
+}
+
 fn fields() -> Fields {
     Fields::from(vec![Field::new("simulated", DataType::Float64, true), Field::new("mean", DataType::Float64, true)])
 }
@@ -69,7 +74,7 @@ impl ScalarUDFImpl for Ablation {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(fields()))
+        Ok(divergences_type())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

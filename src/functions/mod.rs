@@ -32,6 +32,7 @@ macro_rules! same_by_name {
 use same_by_name;
 
 mod ablation;
+mod ablation_summaries;
 mod arguments;
 mod calibrate;
 mod collect_activations;
@@ -56,6 +57,7 @@ mod score_summaries;
 mod simulate;
 mod split_records;
 mod stream;
+mod summaries;
 mod token_text;
 mod token_windows;
 mod unit_schema;
@@ -162,6 +164,7 @@ fn aggregates() -> Vec<AggregateUDF> {
         .into_iter()
         .map(AggregateUDF::from)
         .chain([
+            AggregateUDF::from(ablation_summaries::AblationSummaries::default()),
             AggregateUDF::from(fit_calibration::FitCalibration::default()),
             AggregateUDF::from(judgement_summaries::JudgementSummaries::default()),
             AggregateUDF::from(score_summaries::ScoreSummaries::default()),

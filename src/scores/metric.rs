@@ -82,6 +82,8 @@ pub enum Reason {
     ConstantActivations,
     /// The simulation does not vary on the scored tokens.
     ConstantSimulation,
+    /// Putting the neuron's mean in its place moves no prediction, so there is nothing to explain by ablation.
+    MeanChangesNothing,
     /// There is nothing to score.
     NoWindows,
     /// The neuron is 0 on every scored token.
@@ -94,6 +96,7 @@ impl Reason {
         match self {
             Reason::ConstantActivations => "constant_activations",
             Reason::ConstantSimulation => "constant_simulation",
+            Reason::MeanChangesNothing => "mean_changes_nothing",
             Reason::NoWindows => "no_windows",
             Reason::ZeroActivations => "zero_activations",
         }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use crate::fake_model::answer;
+use crate::fault_server::FaultServer;
+use crate::language_models::prepared;
 use crate::llama_server::{LlamaServer, smollm2};
 use crate::support::{number, ok, run};
 
@@ -43,6 +46,32 @@ fn a_local_model_explains_and_judges() {
     assert_eq!(count(path, "SELECT count(*) FROM completions WHERE cost <> 0 OR endpoint IS NOT NULL"), 0);
     let again = run(path, "lake", &[&TWO[..], &arguments].concat());
     assert!(again.contains("nothing was missing"), "{again}");
+}
+
+#[test]
+fn an_endpoint_explains_and_a_local_model_simulates() {
+    let folder = prepared();
+    let path = folder.path();
+    let server = FaultServer::start(answer);
+    let arguments = [
+        &TWO[..],
+        &["--base-url", &server.url(), "--explainer", "openai:fake", "--simulator", &local()],
+        &["--budget", "5usd", "--force"],
+    ]
+    .concat();
+    run(path, "lake", &arguments);
+    // The endpoint is paid for the explanations alone; what the local model reads costs nothing.
+    assert_eq!(server.asked().len(), 2);
+    let simulated = "SELECT count(*) FROM simulations WHERE simulator = 'all_at_once' AND starts_with(simulator_model, 'local:') \
+                     AND expected IS NOT NULL AND number_mass BETWEEN 0 AND 1";
+    assert_eq!(count(path, simulated), count(path, "SELECT count(*) FROM simulations"));
+    assert!(count(path, simulated) > 0);
+    let scored = "SELECT count(DISTINCT explanation) FROM scores s JOIN explanations e USING (explanation) WHERE \
+                  s.scorer = 'all_at_once' AND e.explainer_model = 'openai:fake'";
+    assert_eq!(count(path, scored), 2);
+    let again = run(path, "lake", &arguments);
+    assert!(again.contains("nothing was missing"), "{again}");
+    assert_eq!(server.asked().len(), 2);
 }
 
 #[test]
