@@ -40,8 +40,8 @@ pairs AS (
         t.token_ids,
         calibrate(s.expected, CASE WHEN $calibration = 'none' THEN 'none' ELSE c.fit END) AS simulated,
         n.mean,
-        -- Sorted by window, all units that share one meet in a batch, and its unchanged pass is made once.
-        row_number() OVER (ORDER BY s.sequence, s.neuron, s.explanation, s.control, s.sample) AS place
+        -- All units that share a window meet in a batch, and its unchanged pass is made once.
+        row_number() OVER (PARTITION BY s.sequence ORDER BY s.neuron, s.explanation, s.control, s.sample) AS place
     FROM simulations s
     JOIN token_sequences t ON t.sequence = s.sequence
     JOIN neurons n ON n.neuron = s.neuron
