@@ -15,6 +15,7 @@ use neuronlake::completions::local::LocalModel;
 use neuronlake::completions::request::{Message, Request};
 use neuronlake::completions::slots::{Piece, SlotPrompt};
 use neuronlake::models::chat_files::ChatFiles;
+use neuronlake::models::generation::placement::Placement;
 use neuronlake::models::source::ModelSource;
 use neuronlake::models::subject_model::SubjectModel;
 
@@ -143,7 +144,7 @@ pub(crate) fn benches(_: &mut criterion::Criterion) {
     let files =
         ChatFiles::read(&ModelSource::from(path), model.tokenizer().expect("it has one")).expect("it can be read");
     let template = ChatTemplate::new(files.template, String::new(), String::new(), path).expect("it is a template");
-    let local = LocalModel::with_weights(std::sync::Arc::new(model), path).expect("it is a language model");
+    let local = LocalModel::with_weights(std::sync::Arc::new(model), path, Placement::default()).expect("it is a language model");
 
     // What the server is asked, and what is counted for both: everything up to the last slot.
     let texts: Vec<String> = prompts

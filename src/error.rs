@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
 
+pub mod device;
 mod engine;
 mod status;
 
@@ -629,6 +630,9 @@ pub enum Error {
     },
 
     // The engine's or the network's fault.
+    /// The device that a language model is computed on.
+    #[error(transparent)]
+    Device(#[from] device::DeviceError),
     /// Ctrl-C.
     #[error("interrupted; what was committed stays, run the same command again to go on")]
     Interrupted,

@@ -10,6 +10,7 @@ use crate::completions::budget::BudgetLimit;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::completions::limits::LimitOptions;
 use crate::error::Result;
+use crate::models::generation::placement::{Device, Placement, Precision};
 
 /// Where language models are, how fast they may be asked, and what they may cost.
 #[derive(Debug, Clone, Args)]
@@ -36,11 +37,20 @@ pub(crate) struct LanguageArguments {
     /// Prices of tokens, a TOML file [default: prices.toml in the lake, else those inside the program].
     #[arg(long, value_name = "PATH")]
     prices: Option<PathBuf>,
+    /// What local: models are computed on: cpu, cuda or cuda:NUMBER, or auto, which takes the first CUDA device where the program was
+    /// built with CUDA and there is one.
+    #[arg(long, env = "NEURONLAKE_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    device: Device,
+    /// Type of local: models' weights on a CUDA device: f32, bf16 or f16.
+    #[arg(long, env = "NEURONLAKE_PRECISION", default_value = "f32", value_name = "TYPE")]
+    precision: Precision,
 }
 
 impl LanguageArguments {
     /// As a session takes them; the lake is the session's own.
     pub(crate) fn options(&self) -> Result<LanguageModelOptions> {
+        let placement = Placement { device: self.device, precision: self.precision };
+        placement.check()?;
         let limits = LimitOptions {
             in_flight: self.concurrency,
             requests_per_minute: self.requests_per_minute,
@@ -51,6 +61,7 @@ impl LanguageArguments {
         Ok(LanguageModelOptions {
             base_url: self.base_url.clone(),
             limits,
+            placement,
             prices: self.prices.clone(),
             budget: self.budget.as_deref().map(str::parse::<BudgetLimit>).transpose()?,
             ..LanguageModelOptions::default()

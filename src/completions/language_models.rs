@@ -20,6 +20,7 @@ use super::replay::ReplayModel;
 use super::store::CompletionStore;
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
+use crate::models::generation::placement::Placement;
 use crate::tables::lake::Lake;
 
 /// What a session may say about its language models. The key of an endpoint comes from the environment only.
@@ -37,6 +38,8 @@ pub struct LanguageModelOptions {
     pub budget: Option<BudgetLimit>,
     /// Whether calls are only counted: then no key is wanted.
     pub counts_only: bool,
+    /// What `local:` models are computed on.
+    pub placement: Placement,
     /// Where replies are kept; without a lake they are not.
     pub lake: Option<Lake>,
 }
@@ -45,6 +48,7 @@ pub struct LanguageModelOptions {
 #[derive(Debug)]
 pub struct LanguageModels {
     http: HttpOptions,
+    placement: Placement,
     store: Option<Arc<CompletionStore>>,
     models: Mutex<HashMap<ModelName, Arc<dyn LanguageModel>>>,
 }
@@ -78,7 +82,7 @@ impl LanguageModels {
             prices: Arc::new(prices),
             counts_only: options.counts_only,
         };
-        Ok(Self { http, store, models: Mutex::default() })
+        Ok(Self { http, placement: options.placement, store, models: Mutex::default() })
     }
 
     /// A model by its name, loaded the first time; over the store where there is a lake. Loading a model file takes seconds.
@@ -98,7 +102,7 @@ impl LanguageModels {
             }
         };
         let model = match name.engine {
-            Engine::Local => here(Arc::new(LocalModel::load(&name.model)?)),
+            Engine::Local => here(Arc::new(LocalModel::load(&name.model, self.placement)?)),
             Engine::Replay => here(Arc::new(ReplayModel::load(&name.model)?)),
             Engine::OpenAi => {
                 let endpoint = Arc::new(HttpModel::new(name.clone(), self.http.clone())?);

@@ -1,7 +1,8 @@
 //! Language models run in this process: GGUF files and safetensors folders, on the subject models' own decoder.
 //!
-//! Weights are widened to f32 when loaded and multiplied in f32, whatever the file stores. Prompts of one call that begin alike
-//! share the computation of what they have in common ([`crate::models::generation::prefix_tree`]).
+//! Weights are widened to f32 when loaded and multiplied in f32, whatever the file stores, or on a GPU
+//! ([`crate::models::generation::placement`]). Prompts of one call that begin alike share the computation of what they have in
+//! common ([`crate::models::generation::prefix_tree`]).
 
 mod generate;
 mod prompts;
@@ -21,6 +22,7 @@ use super::slots::{Continuation, SlotPrompt, SlotReading};
 use super::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 use crate::models::chat_files::ChatFiles;
+use crate::models::generation::placement::{Backend, Placement, Precision};
 use crate::models::source::ModelSource;
 use crate::models::subject_model::SubjectModel;
 
@@ -37,6 +39,7 @@ pub struct LocalModel {
 struct Loaded {
     name: ModelName,
     model: Arc<SubjectModel>,
+    backend: Backend,
     prompts: Prompts,
     /// Every token that ends a reply.
     end_token_ids: Vec<u32>,
@@ -46,26 +49,38 @@ impl LocalModel {
     /// Loads a model and its tokenizer; `path` is a GGUF file, a Hugging Face folder, a llama2.c `.bin` file, or `default`.
     ///
     /// # Errors
-    /// As [`SubjectModel::load`]; [`Error::ModelFormat`] if the chat template is none.
-    pub fn load(path: &str) -> Result<Self> {
-        Self::with_weights(Arc::new(SubjectModel::load(&ModelSource::from(path))?), path)
+    /// As [`SubjectModel::load`] and [`Backend::open`]; [`Error::ModelFormat`] if the chat template is none.
+    pub fn load(path: &str, placement: Placement) -> Result<Self> {
+        placement.check()?;
+        Self::with_weights(Arc::new(SubjectModel::load(&ModelSource::from(path))?), path, placement)
     }
 
     /// As [`LocalModel::load`], with weights that are loaded already, from the same path.
     ///
     /// # Errors
-    /// [`Error::ModelFormat`] if the chat template is none, [`Error::Tokenizer`] for a model without a tokenizer.
-    pub fn with_weights(model: Arc<SubjectModel>, path: &str) -> Result<Self> {
+    /// As [`Backend::open`]; [`Error::ModelFormat`] if the chat template is none, [`Error::Tokenizer`] for a model without a
+    /// tokenizer.
+    pub fn with_weights(model: Arc<SubjectModel>, path: &str, placement: Placement) -> Result<Self> {
+        let backend = Backend::open(&model, placement)?;
+        Self::on(backend, model, path)
+    }
+
+    fn on(backend: Backend, model: Arc<SubjectModel>, path: &str) -> Result<Self> {
         // Not the path: it differs from machine to machine, and the weights behind it may change.
         let weights: String = model.weights_hash().chars().take(8).collect();
-        let name = ModelName { engine: Engine::Local, model: format!("{}#{weights}", model.id()) };
+        // Not the device: it moves the last bits only. Rounded weights are another model.
+        let rounded = match backend.precision() {
+            Precision::F32 => String::new(),
+            precision => format!("+{precision}"),
+        };
+        let name = ModelName { engine: Engine::Local, model: format!("{}#{weights}{rounded}", model.id()) };
         let tokenizer = model.tokenizer()?;
         let files = ChatFiles::read(&ModelSource::from(path), tokenizer)?;
         let text = |token_id: Option<u32>| token_id.map_or_else(String::new, |id| tokenizer.token_text(id));
         let template =
             ChatTemplate::new(files.template, text(files.bos_token_id), text(files.eos_token_id), &name.to_string())?;
         let prompts = Prompts::new(Arc::clone(&model), template, files.bos_token_id, files.starts_with_bos)?;
-        let loaded = Loaded { name, model, prompts, end_token_ids: files.end_token_ids };
+        let loaded = Loaded { name, model, backend, prompts, end_token_ids: files.end_token_ids };
         Ok(Self { loaded: Arc::new(loaded), turn: tokio::sync::Mutex::new(()) })
     }
 

@@ -61,10 +61,11 @@ pub(crate) struct Linear {
 /// A norm's parameters.
 #[derive(Debug)]
 pub(crate) struct Norm {
-    family: Family,
+    pub(crate) family: Family,
     weight: Vec<f32>,
-    bias: Vec<f32>,
-    epsilon: f32,
+    /// Empty where the family has none.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) epsilon: f32,
 }
 
 impl Norm {

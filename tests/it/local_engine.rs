@@ -3,6 +3,7 @@
 use neuronlake::completions::LanguageModel;
 use neuronlake::completions::local::LocalModel;
 use neuronlake::completions::request::{Call, Message, Purpose, Request};
+use neuronlake::models::generation::placement::Placement;
 use neuronlake::models::generation::sampling::Distribution;
 use neuronlake::models::source::ModelSource;
 use neuronlake::models::subject_model::SubjectModel;
@@ -60,7 +61,7 @@ async fn a_page_reads_as_on_llama_cpps_server() {
 async fn a_conversation_is_the_same_prompt_on_llama_cpps_server() {
     let path = smollm2();
     let server = LlamaServer::start(&path);
-    let model = LocalModel::load(path.to_str().unwrap()).unwrap();
+    let model = LocalModel::load(path.to_str().unwrap(), Placement::default()).unwrap();
     let conversations = [
         vec![Message::user("What is the capital of France?")],
         vec![

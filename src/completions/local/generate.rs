@@ -4,9 +4,11 @@ use super::super::reply::{Finish, GeneratedToken, Reply};
 use super::super::request::{Call, Request};
 use super::{Loaded, results};
 use crate::error::{Error, Result};
-use crate::models::generation::extension::{Extender, Extension};
+use crate::models::generation::extension::Extender;
 use crate::models::generation::key_values::Keep;
+use crate::models::generation::placement::Backend;
 use crate::models::generation::prefix_tree::{Leaf, Prompt, Run};
+use crate::models::generation::runner::{Extension, Runner};
 use crate::models::generation::sampling::{Distribution, Sampling};
 use crate::models::tokenizer::Tokenizer;
 use crate::random::mix;
@@ -48,17 +50,35 @@ impl Loaded {
                 }
             }
         }
-        let config = self.model.config();
-        let run = Run { config, prompts: &prompts, keep: Keep::All, batch_tokens: BATCH_TOKENS, stopped };
-        let ran = run.visit(&mut Extender::new(&self.model), &mut |extender, leaves| {
+        let mut add = |i: usize, draft: Draft<'_>| replies[i] = Some(Ok(draft.into_reply()));
+        let ran = match &self.backend {
+            Backend::Cpu => self.draw(&mut Extender::new(&self.model), &prompts, &mut drafts, &mut add, stopped),
+            #[cfg(any(test, feature = "cuda"))]
+            Backend::Device(decoder) => {
+                decoder.runner().and_then(|mut runner| self.draw(&mut runner, &prompts, &mut drafts, &mut add, stopped))
+            }
+        };
+        results(replies, ran)
+    }
+
+    /// Draws the replies to prompts; `drafts` are each prompt's, with a number that is handed to `add` with it.
+    fn draw<'a, R: Runner>(
+        &self,
+        runner: &mut R,
+        prompts: &[Prompt],
+        drafts: &mut [(usize, Option<Draft<'a>>)],
+        add: &mut dyn FnMut(usize, Draft<'a>),
+        stopped: &(dyn Fn() -> bool + Sync),
+    ) -> Result<()> {
+        let run = Run { prompts, keep: Keep::All, batch_tokens: BATCH_TOKENS, stopped };
+        run.visit(runner, &mut |runner, leaves| {
             let mut batch: Vec<Draft<'_>> = leaves.iter().filter_map(|leaf| drafts[leaf.prompt].1.take()).collect();
-            self.finish(extender, leaves, &prompts, &mut batch, stopped)?;
+            self.finish(runner, leaves, prompts, &mut batch, stopped)?;
             for (leaf, draft) in leaves.iter().zip(batch) {
-                replies[drafts[leaf.prompt].0] = Some(Ok(draft.into_reply()));
+                add(drafts[leaf.prompt].0, draft);
             }
             Ok(())
-        });
-        results(replies, ran)
+        })
     }
 
     fn draft<'a>(&self, call: &'a Call) -> Result<(Prompt, Draft<'a>)> {
@@ -82,20 +102,20 @@ impl Loaded {
     }
 
     /// Draws tokens for prompts that were run until every reply has ended.
-    fn finish(
+    fn finish<R: Runner>(
         &self,
-        extender: &mut Extender<'_>,
-        leaves: &mut [Leaf],
+        runner: &mut R,
+        leaves: &mut [Leaf<R::Sequence>],
         prompts: &[Prompt],
         drafts: &mut [Draft<'_>],
         stopped: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let tokenizer = self.model.tokenizer()?;
         let mut active: Vec<usize> = (0..leaves.len()).collect();
-        let last = |leaf: &Leaf| leaf.row(prompts[leaf.prompt].token_ids.len() - 1);
+        let last = |leaf: &Leaf<R::Sequence>| leaf.row(prompts[leaf.prompt].token_ids.len() - 1);
         let mut rows: Vec<usize> = leaves.iter().map(last).collect();
         loop {
-            let drawn = extender.read(&rows, |i, logits| drafts[active[i]].draw(logits));
+            let drawn = runner.read(&rows, |i, logits| drafts[active[i]].draw(logits))?;
             let mut next = Vec::with_capacity(drawn.len());
             for (draft, drawn) in active.iter().zip(drawn) {
                 let token_id = drawn.token_id;
@@ -117,7 +137,7 @@ impl Loaded {
                     extensions.push(Extension { sequence: &mut leaf.sequence, token_ids });
                 }
             }
-            extender.extend(&mut extensions)?;
+            runner.extend(&mut extensions)?;
             active = next.iter().map(|(draft, _)| *draft).collect();
             rows = (0..active.len()).collect();
         }

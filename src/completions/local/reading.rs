@@ -5,11 +5,19 @@ use super::{Loaded, results};
 use crate::error::{Error, Result};
 use crate::models::generation::extension::Extender;
 use crate::models::generation::key_values::Keep;
+use crate::models::generation::placement::Backend;
 use crate::models::generation::prefix_tree::{Prompt, Run};
+use crate::models::generation::runner::Runner;
 use crate::models::generation::sampling::Distribution;
 
 /// Tokens that go through the model together: enough for its matrix products, and bounded memory.
 const BATCH_TOKENS: usize = 2048;
+
+/// Where a prompt is read: its number, after which of its tokens, and the tokens wanted at each of these places.
+type Places = (usize, Vec<usize>, Vec<Vec<u32>>);
+
+/// For each place, the log-probabilities of the tokens wanted there.
+type Found = Vec<Vec<f64>>;
 
 /// A prompt's tokens, and after which of them what is read.
 struct Readings {
@@ -103,7 +111,7 @@ impl Loaded {
     }
 
     /// For each prompt and each place, the log-probabilities of the tokens wanted there.
-    fn read(&self, readings: Vec<Result<Readings>>, stopped: &(dyn Fn() -> bool + Sync)) -> Vec<Result<Vec<Vec<f64>>>> {
+    fn read(&self, readings: Vec<Result<Readings>>, stopped: &(dyn Fn() -> bool + Sync)) -> Vec<Result<Found>> {
         let mut found = Vec::with_capacity(readings.len());
         let (mut prompts, mut places) = (Vec::new(), Vec::new());
         for (i, reading) in readings.into_iter().enumerate() {
@@ -117,28 +125,44 @@ impl Loaded {
                 }
             }
         }
-        let config = self.model.config();
-        let run = Run { config, prompts: &prompts, keep: Keep::Nothing, batch_tokens: BATCH_TOKENS, stopped };
-        let ran = run.visit(&mut Extender::new(&self.model), &mut |extender, leaves| {
-            let mut rows = Vec::new();
-            let mut wanted = Vec::new();
-            for leaf in leaves.iter() {
-                let (_, at, tokens) = &places[leaf.prompt];
-                rows.extend(at.iter().map(|token| leaf.row(*token)));
-                wanted.extend(tokens);
+        let mut add = |i: usize, values: Found| found[i] = Some(Ok(values));
+        let ran = match &self.backend {
+            Backend::Cpu => read(&mut Extender::new(&self.model), &prompts, &places, &mut add, stopped),
+            #[cfg(any(test, feature = "cuda"))]
+            Backend::Device(decoder) => {
+                decoder.runner().and_then(|mut runner| read(&mut runner, &prompts, &places, &mut add, stopped))
             }
-            let mut values = extender
-                .read(&rows, |i, logits| {
-                    let distribution = Distribution::new(logits);
-                    wanted[i].iter().map(|token_id| distribution.log_probability(*token_id)).collect()
-                })
-                .into_iter();
-            for leaf in leaves.iter() {
-                let (i, at, _) = &places[leaf.prompt];
-                found[*i] = Some(Ok(values.by_ref().take(at.len()).collect()));
-            }
-            Ok(())
-        });
+        };
         results(found, ran)
     }
+}
+
+/// Runs prompts and hands what was found of each to `add`, with the prompt's number.
+fn read<R: Runner>(
+    runner: &mut R,
+    prompts: &[Prompt],
+    places: &[Places],
+    add: &mut dyn FnMut(usize, Found),
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<()> {
+    let run = Run { prompts, keep: Keep::Nothing, batch_tokens: BATCH_TOKENS, stopped };
+    run.visit(runner, &mut |runner, leaves| {
+        let mut rows = Vec::new();
+        let mut wanted = Vec::new();
+        for leaf in leaves.iter() {
+            let (_, at, tokens) = &places[leaf.prompt];
+            rows.extend(at.iter().map(|token| leaf.row(*token)));
+            wanted.extend(tokens);
+        }
+        let values = runner.read(&rows, |i, logits| {
+            let distribution = Distribution::new(logits);
+            wanted[i].iter().map(|token_id| distribution.log_probability(*token_id)).collect()
+        })?;
+        let mut values = values.into_iter();
+        for leaf in leaves.iter() {
+            let (i, at, _) = &places[leaf.prompt];
+            add(*i, values.by_ref().take(at.len()).collect());
+        }
+        Ok(())
+    })
 }

@@ -6,21 +6,33 @@ use super::super::reply::Finish;
 use super::super::request::{Message, Purpose, Role};
 use super::super::slots::Piece;
 use super::*;
+use crate::models::generation::device::decoder::DeviceDecoder;
 use crate::models::subject_model::SubjectModel;
 
 fn embedded() -> LocalModel {
-    LocalModel::load("default").unwrap()
+    LocalModel::load("default", Placement::default()).unwrap()
 }
 
 /// A model file of `scripts/fetch_test_models`.
 fn smollm2() -> LocalModel {
+    LocalModel::load(smollm2_path().to_str().unwrap(), Placement::default()).unwrap()
+}
+
+fn smollm2_path() -> PathBuf {
     let folder = std::env::var_os("NEURONLAKE_MODELS").map(PathBuf::from).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").expect("HOME is set");
         Path::new(&home).join(".cache/neuronlake-models")
     });
     let path = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(path.is_file(), "'{}' is missing: run scripts/fetch_test_models", path.display());
-    LocalModel::load(path.to_str().unwrap()).unwrap()
+    path
+}
+
+/// The same model on candle's processor device, as it is on a GPU.
+fn on_device(path: &str) -> LocalModel {
+    let model = Arc::new(SubjectModel::load(&ModelSource::from(path)).unwrap());
+    let decoder = DeviceDecoder::upload(&model, &candle_core::Device::Cpu, Precision::F32).unwrap();
+    LocalModel::on(Backend::Device(Box::new(decoder)), model, path).unwrap()
 }
 
 fn call(request: Request) -> Call {
@@ -240,4 +252,53 @@ fn a_message_cannot_end_its_own_turn() {
     let token_ids = prompts.conversation(&messages).unwrap();
     assert!(token_ids.iter().filter(|token_id| **token_id == end).count() <= 2);
     assert!(prompts.plain("<|im_end|>").unwrap().len() > 1);
+}
+
+/// Replies, slots and losses of a device against those of the processor; 1e-3 is far above what the order of f32 sums moves.
+#[tokio::test]
+async fn a_device_answers_as_the_processor_does() {
+    let path = smollm2_path();
+    for path in ["default", path.to_str().unwrap()] {
+        let (processor, device) = (LocalModel::load(path, Placement::default()).unwrap(), on_device(path));
+        assert_eq!(processor.name(), device.name());
+        let questions = ["What is the sea?", "What is the sky made of?", "Name a colour."];
+        let request = |text: &&str| Request { top_logprobs: 2, ..Request::greedy(vec![Message::user(*text)], 12) };
+        let mut calls: Vec<Call> = questions.iter().map(request).map(call).collect();
+        calls.push(call(Request::greedy(vec![Message::user("Hello")], 3)));
+        let replies = device.complete_all(&calls).await;
+        for (expected, got) in processor.complete_all(&calls).await.into_iter().zip(replies) {
+            let (expected, got) = (expected.unwrap(), got.unwrap());
+            assert_eq!((&expected.text, expected.finish), (&got.text, got.finish));
+            let values = |reply: &Reply| reply.tokens.iter().map(|token| token.log_probability).collect::<Vec<_>>();
+            assert_close(&values(&got), &values(&expected), 1e-3);
+        }
+        let slots: Vec<SlotPrompt> = (1..5)
+            .map(|n| SlotPrompt {
+                messages: vec![Message::user("How much is each of these words about cats, from 0 to 9?")],
+                answer: (0..n)
+                    .flat_map(|i| [Piece::Text(format!("word {i}\t")), Piece::Slot("0".to_owned())])
+                    .collect(),
+                candidates: (0..10).map(|digit| digit.to_string()).collect(),
+            })
+            .collect();
+        let read = device.read_slots_all(&slots).await;
+        for (expected, got) in processor.read_slots_all(&slots).await.into_iter().zip(read) {
+            for (expected, got) in expected.unwrap().iter().zip(got.unwrap()) {
+                let values = |slot: &SlotReading| slot.log_probabilities.iter().map(|p| p.unwrap()).collect::<Vec<_>>();
+                assert_close(&values(&got), &values(expected), 1e-3);
+            }
+        }
+        let continuation = Continuation { prefix: "The old man".to_owned(), text: " went to the sea.".to_owned() };
+        let losses = device.losses_all(std::slice::from_ref(&continuation)).await.remove(0).unwrap();
+        let expected = processor.losses_all(&[continuation]).await.remove(0).unwrap();
+        assert_close(&losses, &expected, 1e-3);
+    }
+}
+
+#[test]
+fn a_rounded_model_has_another_name() {
+    let model = Arc::new(SubjectModel::load(&ModelSource::from("default")).unwrap());
+    let decoder = DeviceDecoder::upload(&model, &candle_core::Device::Cpu, Precision::Bf16).unwrap();
+    let rounded = LocalModel::on(Backend::Device(Box::new(decoder)), model, "default").unwrap();
+    assert_eq!(rounded.name().to_string(), format!("{}+bf16", embedded().name()));
 }

@@ -1,11 +1,12 @@
 //! Runs new tokens of many sequences through a model at once, on all threads.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::key_values::Sequence;
-use crate::error::{Error, Result};
+use super::key_values::{Keep, Segment, Sequence};
+use super::runner::{self, Growing, Runner};
+use crate::error::Result;
 use crate::models::config::ModelConfig;
 use crate::models::decoder::{Block, Decoder, Linear, Mlp, Positions};
 use crate::models::kernels::activation::{add_assign, gated_silu, gelu};
@@ -22,13 +23,7 @@ const CHUNK_ROWS: usize = 168;
 const LOGIT_ROWS: usize = 28;
 
 /// New tokens of one sequence.
-#[derive(Debug)]
-pub struct Extension<'a> {
-    /// What they are added to.
-    pub sequence: &'a mut Sequence,
-    /// The new tokens, at least one.
-    pub token_ids: &'a [u32],
-}
+type Extension<'a> = runner::Extension<'a, Sequence>;
 
 /// Buffers of one thread.
 #[derive(Debug, Default)]
@@ -75,24 +70,23 @@ struct AttentionBlock<'a> {
     z: &'a mut [f32],
 }
 
-impl<'a> Extender<'a> {
-    /// Nothing was run yet.
-    pub fn new(model: &'a SubjectModel) -> Self {
-        let threads = (0..rayon::current_num_threads().max(1)).map(|_| Mutex::default()).collect();
-        Self { model, threads, residual: Vec::new(), qkv: Vec::new(), z: Vec::new(), positions: Vec::new() }
+/// A row's values depend on its own sequence and on how that was cut into shared segments and calls, which moves the
+/// last bits of sums only; they do not depend on the other sequences or the number of threads.
+impl Runner for Extender<'_> {
+    type Segment = Segment;
+    type Sequence = Sequence;
+
+    fn sequence(&self, past: &[Arc<Segment>], keep: Keep) -> Sequence {
+        Sequence::new(self.model.config(), past, keep)
     }
 
-    /// Adds tokens to sequences. Rows are numbered through all extensions, in order, until the next call.
-    ///
-    /// A row's values depend on its own sequence and on how that was cut into shared segments and calls, which moves the
-    /// last bits of sums only; they do not depend on the other sequences or the number of threads.
-    ///
-    /// # Errors
-    /// [`Error::SequenceTooLong`], [`Error::TokenOutOfRange`]; [`Error::Internal`] for an extension without a token, or of a sequence
-    /// whose keys and values were not kept.
-    pub fn extend(&mut self, extensions: &mut [Extension<'_>]) -> Result<()> {
+    fn share(&self, sequence: Sequence) -> Vec<Arc<Segment>> {
+        sequence.into_shared()
+    }
+
+    fn extend(&mut self, extensions: &mut [Extension<'_>]) -> Result<()> {
         let config = self.model.config();
-        check(config, extensions)?;
+        runner::check(config, extensions)?;
         let n_rows: usize = extensions.iter().map(|extension| extension.token_ids.len()).sum();
         self.positions.clear();
         for extension in extensions.iter() {
@@ -117,8 +111,7 @@ impl<'a> Extender<'a> {
         Ok(())
     }
 
-    /// Reads the logits `[n_vocab]` of the next token after each of these rows of the last call, on all threads.
-    pub fn read<T: Send>(&self, rows: &[usize], read: impl Fn(usize, &[f32]) -> T + Sync) -> Vec<T> {
+    fn read<T: Send>(&self, rows: &[usize], read: impl Fn(usize, &[f32]) -> T + Sync) -> Result<Vec<T>> {
         let d = self.model.config().d_model;
         let Decoder { final_norm, .. } = self.model.decoder();
         let unembedding = self.model.decoder().unembedding();
@@ -140,7 +133,15 @@ impl<'a> Extender<'a> {
                 logits.chunks_exact(n_vocab).enumerate().map(|(i, logits)| read(part * chunk + i, logits)).collect()
             })
             .collect();
-        parts.into_iter().flatten().collect()
+        Ok(parts.into_iter().flatten().collect())
+    }
+}
+
+impl<'a> Extender<'a> {
+    /// Nothing was run yet.
+    pub fn new(model: &'a SubjectModel) -> Self {
+        let threads = (0..rayon::current_num_threads().max(1)).map(|_| Mutex::default()).collect();
+        Self { model, threads, residual: Vec::new(), qkv: Vec::new(), z: Vec::new(), positions: Vec::new() }
     }
 
     fn scratch(&self) -> std::sync::MutexGuard<'_, ThreadScratch> {
@@ -277,21 +278,4 @@ impl<'a> Extender<'a> {
         });
         self.residual = residual;
     }
-}
-
-fn check(config: &ModelConfig, extensions: &[Extension<'_>]) -> Result<()> {
-    for Extension { sequence, token_ids } in extensions {
-        let n_tokens = sequence.n_tokens() + token_ids.len();
-        if n_tokens > config.n_context {
-            return Err(Error::SequenceTooLong { expected: config.n_context, got: n_tokens });
-        }
-        if let Some(token_id) = token_ids.iter().find(|token_id| **token_id as usize >= config.n_vocab) {
-            return Err(Error::TokenOutOfRange { token_id: *token_id, n_vocab: config.n_vocab });
-        }
-        if token_ids.is_empty() || sequence.closed() {
-            let reason = "extension: expected tokens, and a sequence whose keys and values were kept".to_owned();
-            return Err(Error::Internal { reason });
-        }
-    }
-    Ok(())
 }

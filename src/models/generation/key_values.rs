@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::runner::Growing;
 use crate::models::config::ModelConfig;
 use crate::models::kernels::cached_attention::KeyValues;
 
@@ -59,11 +60,6 @@ impl Sequence {
         Self { past: past.to_vec(), own: Segment::new(config, keep), keep }
     }
 
-    /// Tokens so far.
-    pub fn n_tokens(&self) -> usize {
-        self.past.iter().map(|segment| segment.n_tokens).sum::<usize>() + self.own.n_tokens
-    }
-
     /// Makes all tokens so far something that other sequences can go on after.
     pub fn into_shared(self) -> Vec<Arc<Segment>> {
         let mut past = self.past;
@@ -77,11 +73,6 @@ impl Sequence {
 
     pub(super) fn own(&self) -> &Segment {
         &self.own
-    }
-
-    /// Whether nothing may be added any more.
-    pub(super) fn closed(&self) -> bool {
-        self.keep == Keep::Nothing && self.own.n_tokens > 0
     }
 
     /// Adds the keys and values of new tokens in one layer, `rows` being `[n_new, stride]`.
@@ -103,5 +94,15 @@ impl Sequence {
     /// Counts new tokens after all layers have them.
     pub(super) fn advance(&mut self, n_tokens: usize) {
         self.own.n_tokens += n_tokens;
+    }
+}
+
+impl Growing for Sequence {
+    fn n_tokens(&self) -> usize {
+        self.past.iter().map(|segment| segment.n_tokens).sum::<usize>() + self.own.n_tokens
+    }
+
+    fn closed(&self) -> bool {
+        self.keep == Keep::Nothing && self.own.n_tokens > 0
     }
 }

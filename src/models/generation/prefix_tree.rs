@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::extension::{Extender, Extension};
-use super::key_values::{Keep, Segment, Sequence};
+use super::key_values::Keep;
+use super::runner::{Extension, Runner};
 use crate::error::{Error, Result};
-use crate::models::config::ModelConfig;
 
 /// Tokens that sharing a beginning must save at least: every segment costs some padding and memory.
 const LEAST_SAVED: usize = 32;
@@ -112,18 +111,18 @@ impl Plan {
 
 /// A prompt whose tokens were all run.
 #[derive(Debug)]
-pub struct Leaf {
+pub struct Leaf<S> {
     /// Which prompt.
     pub prompt: usize,
     /// Its keys and values.
-    pub sequence: Sequence,
-    /// The row of its token `token` is `first_row + token - first_token` in [`Extender::read`].
+    pub sequence: S,
+    /// The row of its token `token` is `first_row + token - first_token` in [`Runner::read`].
     pub first_row: usize,
     /// The first token that has a row; the ones before were shared.
     pub first_token: usize,
 }
 
-impl Leaf {
+impl<S> Leaf<S> {
     /// The row of one of the prompt's tokens that were not shared.
     pub fn row(&self, token: usize) -> usize {
         self.first_row + token - self.first_token
@@ -132,8 +131,6 @@ impl Leaf {
 
 /// How prompts are run.
 pub struct Run<'a> {
-    /// The model's shape.
-    pub config: &'a ModelConfig,
     /// The prompts.
     pub prompts: &'a [Prompt],
     /// Whether the visitor extends the leaves' sequences.
@@ -145,7 +142,7 @@ pub struct Run<'a> {
 }
 
 /// What is done with prompts whose tokens were run, while their rows can be read.
-pub type Visit<'a> = dyn FnMut(&mut Extender<'_>, &mut [Leaf]) -> Result<()> + 'a;
+pub type Visit<'a, R> = dyn FnMut(&mut R, &mut [Leaf<<R as Runner>::Sequence>]) -> Result<()> + 'a;
 
 impl std::fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -153,24 +150,27 @@ impl std::fmt::Debug for Run<'_> {
     }
 }
 
+/// A prompt, its first token that is not shared, and the segments it goes on after.
+type Waiting<S> = (usize, usize, Vec<Arc<S>>);
+
 /// State of a run.
-struct Walk<'a, 'v> {
+struct Walk<'a, 'v, R: Runner> {
     run: &'a Run<'a>,
     plan: Plan,
     children: Vec<Vec<usize>>,
     leaves: Vec<Vec<usize>>,
-    /// Prompts waiting to be run together, each with the segments it goes on after.
-    waiting: Vec<(usize, usize, Vec<Arc<Segment>>)>,
+    /// Prompts waiting to be run together.
+    waiting: Vec<Waiting<R::Segment>>,
     n_waiting: usize,
-    visit: &'v mut Visit<'v>,
+    visit: &'v mut Visit<'v, R>,
 }
 
 impl Run<'_> {
     /// Runs all prompts and hands them to `visit` in batches, in no fixed order.
     ///
     /// # Errors
-    /// Those of [`Extender::extend`] and of the visitor; [`Error::Interrupted`].
-    pub fn visit(&self, extender: &mut Extender<'_>, visit: &mut Visit<'_>) -> Result<()> {
+    /// Those of [`Runner::extend`] and of the visitor; [`Error::Interrupted`].
+    pub fn visit<R: Runner>(&self, runner: &mut R, visit: &mut Visit<'_, R>) -> Result<()> {
         let plan = Plan::new(self.prompts);
         let mut children = vec![Vec::new(); plan.nodes.len() + 1];
         for (i, node) in plan.nodes.iter().enumerate() {
@@ -181,20 +181,20 @@ impl Run<'_> {
             leaves[node.map_or(0, |node| node + 1)].push(prompt);
         }
         let mut walk = Walk { run: self, plan, children, leaves, waiting: Vec::new(), n_waiting: 0, visit };
-        walk.node(None, &[], extender)?;
-        walk.flush(extender)
+        walk.node(None, &[], runner)?;
+        walk.flush(runner)
     }
 }
 
-impl Walk<'_, '_> {
+impl<R: Runner> Walk<'_, '_, R> {
     /// Runs everything after a node; `past` is the node's and its ancestors' segments.
-    fn node(&mut self, node: Option<usize>, past: &[Arc<Segment>], extender: &mut Extender<'_>) -> Result<()> {
+    fn node(&mut self, node: Option<usize>, past: &[Arc<R::Segment>], runner: &mut R) -> Result<()> {
         let at = node.map_or(0, |node| node + 1);
         let end = self.plan.end(node);
         for prompt in std::mem::take(&mut self.leaves[at]) {
             let n_tokens = self.run.prompts[prompt].token_ids.len() - end + self.run.prompts[prompt].n_reserved;
             if self.n_waiting > 0 && self.n_waiting + n_tokens > self.run.batch_tokens {
-                self.flush(extender)?;
+                self.flush(runner)?;
             }
             self.waiting.push((prompt, end, past.to_vec()));
             self.n_waiting += n_tokens;
@@ -209,10 +209,9 @@ impl Walk<'_, '_> {
             });
             let (batch, after) = rest.split_at(n.count().max(1));
             rest = after;
-            let mut sequences: Vec<Sequence> =
-                batch.iter().map(|_| Sequence::new(self.run.config, past, Keep::All)).collect();
+            let mut sequences: Vec<R::Sequence> = batch.iter().map(|_| runner.sequence(past, Keep::All)).collect();
             let nodes = batch.iter().map(|child| &self.plan.nodes[*child]);
-            let mut extensions: Vec<Extension<'_>> = nodes
+            let mut extensions: Vec<Extension<'_, R::Sequence>> = nodes
                 .zip(&mut sequences)
                 .map(|(node, sequence)| Extension {
                     sequence,
@@ -220,9 +219,10 @@ impl Walk<'_, '_> {
                 })
                 .collect();
             self.check()?;
-            extender.extend(&mut extensions)?;
+            runner.extend(&mut extensions)?;
             for (child, sequence) in batch.iter().zip(sequences) {
-                self.node(Some(*child), &sequence.into_shared(), extender)?;
+                let past = runner.share(sequence);
+                self.node(Some(*child), &past, runner)?;
             }
         }
         Ok(())
@@ -232,7 +232,7 @@ impl Walk<'_, '_> {
         if (self.run.stopped)() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    fn flush(&mut self, extender: &mut Extender<'_>) -> Result<()> {
+    fn flush(&mut self, runner: &mut R) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.n_waiting = 0;
         if waiting.is_empty() {
@@ -242,18 +242,18 @@ impl Walk<'_, '_> {
         let mut first_row = 0;
         let mut leaves = Vec::with_capacity(waiting.len());
         for (prompt, first_token, past) in waiting {
-            let sequence = Sequence::new(self.run.config, &past, self.run.keep);
+            let sequence = runner.sequence(&past, self.run.keep);
             leaves.push(Leaf { prompt, sequence, first_row, first_token });
             first_row += self.run.prompts[prompt].token_ids.len() - first_token;
         }
-        let mut extensions: Vec<Extension<'_>> = leaves
+        let mut extensions: Vec<Extension<'_, R::Sequence>> = leaves
             .iter_mut()
             .map(|leaf| Extension {
                 sequence: &mut leaf.sequence,
                 token_ids: &self.run.prompts[leaf.prompt].token_ids[leaf.first_token..],
             })
             .collect();
-        extender.extend(&mut extensions)?;
-        (self.visit)(extender, &mut leaves)
+        runner.extend(&mut extensions)?;
+        (self.visit)(runner, &mut leaves)
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::extension::{Extender, Extension};
-use super::key_values::{Keep, Segment, Sequence};
+use super::extension::Extender;
+use super::key_values::Keep;
 use super::prefix_tree::{Plan, Prompt, Run};
+use super::runner::{Extension, Growing, Runner};
 use super::sampling::{Distribution, Sampling};
 use crate::error::Error;
 use crate::models::config::ModelConfig;
@@ -16,15 +17,15 @@ use crate::models::weights::safetensors::SafetensorsFiles;
 use crate::random::mix;
 
 /// Sums are taken in another order than in a whole pass; logits of these models are below 10.
-const TOLERANCE: f32 = 2e-4;
+pub(super) const TOLERANCE: f32 = 2e-4;
 
-fn gpt2() -> SubjectModel {
+pub(super) fn gpt2() -> SubjectModel {
     let shape = Gpt2Shape { n_vocab: 211, n_layers: 2, d_model: 60, n_heads: 5, n_context: 120 };
     SubjectModel::random_gpt2(shape, 7).unwrap()
 }
 
 /// Grouped-query attention, rotary positions.
-fn llama() -> SubjectModel {
+pub(super) fn llama() -> SubjectModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reference/llama-tied");
     let path = folder.join("config.json");
     let config = ModelConfig::from_hugging_face(&std::fs::read(&path).unwrap(), &path).unwrap();
@@ -32,22 +33,21 @@ fn llama() -> SubjectModel {
     SubjectModel::without_tokenizer("llama-tied".to_owned(), config, &weights, String::new(), &folder).unwrap()
 }
 
-fn tokens(model: &SubjectModel, n: usize, seed: u64) -> Vec<u32> {
+pub(super) fn tokens(model: &SubjectModel, n: usize, seed: u64) -> Vec<u32> {
     (0..n as u64).map(|i| (mix(seed, i, 0) % model.config().n_vocab as u64) as u32).collect()
 }
 
-fn assert_close(got: &[f32], expected: &[f32]) {
+pub(super) fn assert_close(got: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(got.len(), expected.len());
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
-        assert!((got - expected).abs() < TOLERANCE, "[{i}]: expected {expected}, got {got}");
+        assert!((got - expected).abs() < tolerance, "[{i}]: expected {expected}, got {got}");
     }
 }
 
 /// Logits of all tokens, run part by part; a part ends in a shared segment where `shared` says so.
-fn in_parts(model: &SubjectModel, token_ids: &[u32], parts: &[(usize, bool)]) -> Vec<f32> {
-    let mut extender = Extender::new(model);
-    let mut past: Vec<Arc<Segment>> = Vec::new();
-    let mut sequence = Sequence::new(model.config(), &past, Keep::All);
+pub(super) fn in_parts<R: Runner>(runner: &mut R, token_ids: &[u32], parts: &[(usize, bool)]) -> Vec<f32> {
+    let mut past: Vec<Arc<R::Segment>> = Vec::new();
+    let mut sequence = runner.sequence(&past, Keep::All);
     let mut logits = Vec::new();
     let mut start = 0;
     for (n, shared) in parts.iter().copied().chain([(token_ids.len(), false)]) {
@@ -55,13 +55,13 @@ fn in_parts(model: &SubjectModel, token_ids: &[u32], parts: &[(usize, bool)]) ->
         if start == end {
             continue;
         }
-        extender.extend(&mut [Extension { sequence: &mut sequence, token_ids: &token_ids[start..end] }]).unwrap();
+        runner.extend(&mut [Extension { sequence: &mut sequence, token_ids: &token_ids[start..end] }]).unwrap();
         let rows: Vec<usize> = (0..end - start).collect();
-        logits.extend(extender.read(&rows, |_, logits| logits.to_vec()).concat());
+        logits.extend(runner.read(&rows, |_, logits| logits.to_vec()).unwrap().concat());
         start = end;
         if shared {
-            past = sequence.into_shared();
-            sequence = Sequence::new(model.config(), &past, Keep::All);
+            past = runner.share(sequence);
+            sequence = runner.sequence(&past, Keep::All);
         }
     }
     assert_eq!(sequence.n_tokens(), token_ids.len());
@@ -80,7 +80,8 @@ proptest! {
         for model in [gpt2(), llama()] {
             let n = n.min(model.config().n_context);
             let token_ids = tokens(&model, n, seed);
-            assert_close(&in_parts(&model, &token_ids, &parts), &model.logits(&token_ids).unwrap());
+            let got = in_parts(&mut Extender::new(&model), &token_ids, &parts);
+            assert_close(&got, &model.logits(&token_ids).unwrap(), TOLERANCE);
         }
     }
 
@@ -90,35 +91,45 @@ proptest! {
         batch_tokens in 1_usize..200,
     ) {
         let model = gpt2();
-        // A common start of up to 29 tokens, then one of three middles, then each prompt's own end.
-        let start = tokens(&model, 30, 1);
-        let prompts: Vec<Prompt> = lengths
-            .iter()
-            .enumerate()
-            .map(|(i, (shared, own, middle))| {
-                let mut token_ids = start[..*shared].to_vec();
-                token_ids.extend(tokens(&model, 20, 2 + middle));
-                token_ids.extend(tokens(&model, *own, 100 + i as u64));
-                let n_shareable = token_ids.len() - 1;
-                Prompt { token_ids, n_shareable, n_reserved: 0 }
-            })
-            .collect();
-        let mut last = vec![Vec::new(); prompts.len()];
-        let run = Run { config: model.config(), prompts: &prompts, keep: Keep::Nothing, batch_tokens, stopped: &|| false };
-        run.visit(&mut Extender::new(&model), &mut |extender, leaves| {
-            for leaf in leaves.iter() {
-                let row = leaf.row(prompts[leaf.prompt].token_ids.len() - 1);
-                assert!(last[leaf.prompt].is_empty(), "visited twice");
-                last[leaf.prompt] = extender.read(&[row], |_, logits| logits.to_vec()).concat();
-            }
-            Ok(())
-        })
-        .unwrap();
+        let prompts = prompts_that_share(&model, &lengths);
+        let last = last_logits(&mut Extender::new(&model), &prompts, batch_tokens);
         for (prompt, last) in prompts.iter().zip(&last) {
             let logits = model.logits(&prompt.token_ids).unwrap();
-            assert_close(last, &logits[logits.len() - model.config().n_vocab..]);
+            assert_close(last, &logits[logits.len() - model.config().n_vocab..], TOLERANCE);
         }
     }
+}
+
+/// Prompts with a common start of up to 29 tokens, then one of three middles, then each prompt's own end.
+pub(super) fn prompts_that_share(model: &SubjectModel, lengths: &[(usize, usize, u64)]) -> Vec<Prompt> {
+    let start = tokens(model, 30, 1);
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(i, (shared, own, middle))| {
+            let mut token_ids = start[..*shared].to_vec();
+            token_ids.extend(tokens(model, 20, 2 + middle));
+            token_ids.extend(tokens(model, *own, 100 + i as u64));
+            let n_shareable = token_ids.len() - 1;
+            Prompt { token_ids, n_shareable, n_reserved: 0 }
+        })
+        .collect()
+}
+
+/// The logits after each prompt's last token.
+pub(super) fn last_logits<R: Runner>(runner: &mut R, prompts: &[Prompt], batch_tokens: usize) -> Vec<Vec<f32>> {
+    let mut last = vec![Vec::new(); prompts.len()];
+    let run = Run { prompts, keep: Keep::Nothing, batch_tokens, stopped: &|| false };
+    run.visit(runner, &mut |runner, leaves| {
+        for leaf in leaves.iter() {
+            let row = leaf.row(prompts[leaf.prompt].token_ids.len() - 1);
+            assert!(last[leaf.prompt].is_empty(), "visited twice");
+            last[leaf.prompt] = runner.read(&[row], |_, logits| logits.to_vec())?.concat();
+        }
+        Ok(())
+    })
+    .unwrap();
+    last
 }
 
 #[test]
@@ -130,10 +141,9 @@ fn a_rows_values_are_the_same_bits_beside_any_others_and_on_any_threads() {
         let run = |chosen: &[usize], threads: usize| -> Vec<Vec<f32>> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let mut grown: Vec<Sequence> =
-                    chosen.iter().map(|_| Sequence::new(model.config(), &[], Keep::Nothing)).collect();
                 let mut extender = Extender::new(&model);
-                let mut extensions: Vec<Extension<'_>> = chosen
+                let mut grown: Vec<_> = chosen.iter().map(|_| extender.sequence(&[], Keep::Nothing)).collect();
+                let mut extensions: Vec<_> = chosen
                     .iter()
                     .zip(&mut grown)
                     .map(|(i, sequence)| Extension { sequence, token_ids: &sequences[*i] })
@@ -143,7 +153,7 @@ fn a_rows_values_are_the_same_bits_beside_any_others_and_on_any_threads() {
                 let read = |i: &usize| {
                     let rows: Vec<usize> = (first..first + sequences[*i].len()).collect();
                     first += sequences[*i].len();
-                    extender.read(&rows, |_, logits| logits.to_vec()).concat()
+                    extender.read(&rows, |_, logits| logits.to_vec()).unwrap().concat()
                 };
                 chosen.iter().map(read).collect()
             })
@@ -179,24 +189,27 @@ fn a_beginning_is_run_once() {
 #[test]
 fn what_cannot_be_run_is_refused() {
     let model = gpt2();
-    let mut extender = Extender::new(&model);
-    let mut extend = |sequence: &mut Sequence, token_ids: &[u32]| {
-        extender.extend(&mut [Extension { sequence, token_ids }]).map(|()| sequence.n_tokens())
+    refuses(&mut Extender::new(&model));
+}
+
+/// With a GPT-2 of 120 positions and 211 tokens.
+pub(super) fn refuses<R: Runner>(runner: &mut R) {
+    let mut sequence = runner.sequence(&[], Keep::All);
+    let mut read_once = runner.sequence(&[], Keep::Nothing);
+    let mut extend = |sequence: &mut R::Sequence, token_ids: &[u32]| {
+        runner.extend(&mut [Extension { sequence, token_ids }]).map(|()| sequence.n_tokens())
     };
-    let mut sequence = Sequence::new(model.config(), &[], Keep::All);
     assert_eq!(extend(&mut sequence, &[1; 100]).unwrap(), 100);
     assert!(matches!(extend(&mut sequence, &[1; 21]), Err(Error::SequenceTooLong { expected: 120, got: 121 })));
     assert!(matches!(extend(&mut sequence, &[211]), Err(Error::TokenOutOfRange { token_id: 211, n_vocab: 211 })));
     assert!(matches!(extend(&mut sequence, &[]), Err(Error::Internal { .. })));
     // What was refused left nothing behind.
     assert_eq!(extend(&mut sequence, &[1; 20]).unwrap(), 120);
-    let mut read_once = Sequence::new(model.config(), &[], Keep::Nothing);
     assert_eq!(extend(&mut read_once, &[1, 2]).unwrap(), 2);
     assert!(matches!(extend(&mut read_once, &[3]), Err(Error::Internal { .. })));
     let prompts = [Prompt { token_ids: vec![1, 2], n_shareable: 1, n_reserved: 0 }];
-    let run =
-        Run { config: model.config(), prompts: &prompts, keep: Keep::Nothing, batch_tokens: 10, stopped: &|| true };
-    assert!(matches!(run.visit(&mut extender, &mut |_, _| Ok(())), Err(Error::Interrupted)));
+    let run = Run { prompts: &prompts, keep: Keep::Nothing, batch_tokens: 10, stopped: &|| true };
+    assert!(matches!(run.visit(runner, &mut |_, _| Ok(())), Err(Error::Interrupted)));
 }
 
 #[test]

@@ -24,6 +24,12 @@ impl RotaryTable {
         }
     }
 
+    /// Cosines and sines of every position, `[n_positions, half]` each, and how many of each a position has.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn tables(&self) -> (&[f32], &[f32], usize) {
+        (&self.cos, &self.sin, self.half)
+    }
+
     /// Rotates the `n_heads` heads at the start of one row to `position`.
     ///
     /// Element i of a head turns with element i + d_head / 2 (Su et al. 2021, in the order of transformers' `rotate_half`).
