@@ -53,9 +53,10 @@ fn an_endpoint_explains_and_a_local_model_simulates() {
     let folder = prepared();
     let path = folder.path();
     let server = FaultServer::start(answer);
+    let (url, simulator) = (server.url(), local());
     let arguments = [
         &TWO[..],
-        &["--base-url", &server.url(), "--explainer", "openai:fake", "--simulator", &local()],
+        &["--base-url", &url, "--explainer", "openai:fake", "--simulator", &simulator],
         &["--budget", "5usd", "--force"],
     ]
     .concat();

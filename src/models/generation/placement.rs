@@ -104,7 +104,9 @@ impl Backend {
                 Placement { device: Device::Cpu, ..placement }.check()?;
                 Ok(Self::Cpu)
             }
-            Err(error) => Err(DeviceError::NotFound { device: placement.device.to_string(), reason: error.to_string() }.into()),
+            Err(error) => {
+                Err(DeviceError::NotFound { device: placement.device.to_string(), reason: error.to_string() }.into())
+            }
         }
     }
 
