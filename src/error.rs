@@ -629,6 +629,9 @@ pub enum Error {
     },
 
     // The engine's or the network's fault.
+    /// Files exchanged with other programs.
+    #[error(transparent)]
+    Exchange(#[from] crate::exchange::fault::ExchangeError),
     /// Ctrl-C.
     #[error("interrupted; what was committed stays, run the same command again to go on")]
     Interrupted,

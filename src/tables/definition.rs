@@ -26,6 +26,8 @@ schemas![
     "neurons",
     "activation_records",
     "token_activations",
+    "token_effects",
+    "neuron_links",
     "activations",
     "completions",
     "explanations",
