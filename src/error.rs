@@ -633,6 +633,9 @@ pub enum Error {
     /// The device that a language model is computed on.
     #[error(transparent)]
     Device(#[from] device::DeviceError),
+    /// Files exchanged with other programs.
+    #[error(transparent)]
+    Exchange(#[from] crate::exchange::fault::ExchangeError),
     /// Ctrl-C.
     #[error("interrupted; what was committed stays, run the same command again to go on")]
     Interrupted,

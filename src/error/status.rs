@@ -17,6 +17,7 @@ impl Error {
             | Self::PriceUnknown { .. }
             | Self::SettingsChanged { .. } => 2,
             Self::Device(error) => error.exit_code(),
+            Self::Exchange(fault) => fault.exit_code(),
             Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,
         }
