@@ -27,3 +27,11 @@ pub mod import;
 pub mod output;
 
 pub mod exporter;
+
+pub mod lake_reader;
+
+pub mod export;
+
+pub mod openai;
+
+pub mod tabular;
