@@ -23,3 +23,9 @@ pub mod importer;
 pub mod output;
 
 pub mod exporter;
+
+pub(crate) mod lines;
+pub(crate) mod loose_json;
+pub(crate) mod pump;
+
+pub mod neuronpedia;
