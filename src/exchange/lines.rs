@@ -45,11 +45,6 @@ impl Input {
         }
     }
 
-    /// A file on this machine.
-    pub(crate) fn local(path: PathBuf) -> Self {
-        Self { shown: path.display().to_string(), place: Place::Local(path) }
-    }
-
     #[cfg(test)]
     pub(crate) fn bytes(shown: &str, bytes: impl Into<Bytes>) -> Self {
         Self { shown: shown.to_owned(), place: Place::Fetched(bytes.into()) }
@@ -88,6 +83,12 @@ impl Input {
     }
 }
 
+/// A line and its 1-based number.
+pub(crate) type Line<'a> = (usize, &'a [u8]);
+
+/// The number of a line that cannot be read, and why.
+pub(crate) type BadLine = (usize, String);
+
 /// Lines with their numbers.
 pub(crate) struct Lines {
     reader: Box<dyn BufRead + Send>,
@@ -100,7 +101,7 @@ impl Lines {
     ///
     /// # Errors
     /// The line's number and why it cannot be read: a packed file that breaks off, or a line without end.
-    pub(crate) fn next(&mut self) -> Result<Option<(usize, &[u8])>, (usize, String)> {
+    pub(crate) fn next(&mut self) -> Result<Option<Line<'_>>, BadLine> {
         loop {
             self.number += 1;
             self.line.clear();

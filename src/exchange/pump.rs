@@ -15,8 +15,6 @@ enum Event {
     Units(Vec<UnitData>),
     Bad(Fault),
     File(usize),
-    Missing(String),
-    Skipped(u64),
     NotKept(&'static str),
 }
 
@@ -52,22 +50,6 @@ impl Pump {
     /// [`Error::Interrupted`] when the import has ended.
     pub(crate) fn file(&mut self, bytes: u64) -> Result<()> {
         self.send(Event::File(usize::try_from(bytes).unwrap_or(usize::MAX)))
-    }
-
-    /// Counts a file that is not there.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] when the import has ended.
-    pub(crate) fn missing(&mut self, kind: &str) -> Result<()> {
-        self.send(Event::Missing(kind.to_owned()))
-    }
-
-    /// Counts units that were not read because the lake has them.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] when the import has ended.
-    pub(crate) fn skipped(&mut self, n_units: u64) -> Result<()> {
-        self.send(Event::Skipped(n_units))
     }
 
     /// Counts something that the tables have no place for.
@@ -115,14 +97,6 @@ pub(crate) async fn pump(
                 out.file(bytes);
                 Ok(())
             }
-            Event::Missing(kind) => {
-                out.missing(&kind);
-                Ok(())
-            }
-            Event::Skipped(n_units) => {
-                out.skipped(n_units);
-                Ok(())
-            }
             Event::NotKept(what) => {
                 out.not_kept(what);
                 Ok(())
@@ -136,4 +110,38 @@ pub(crate) async fn pump(
     drop(receiver);
     let done = work.await.map_err(|error| Error::internal(error.to_string()))?;
     heard.and(done)
+}
+
+/// What a parser found, for tests of parsers.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) units: Vec<UnitData>,
+    pub(crate) faults: Vec<String>,
+    pub(crate) not_kept: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) n_files: u64,
+}
+
+/// Everything that a parser finds, in order.
+#[cfg(test)]
+pub(crate) fn found(parser: impl FnOnce(&mut Pump) -> Result<()> + Send) -> Found {
+    let (sender, mut receiver) = mpsc::channel(4);
+    std::thread::scope(|scope| {
+        let work = scope.spawn(move || {
+            let mut pump = Pump { sender, units: Vec::new() };
+            parser(&mut pump)?;
+            pump.flush()
+        });
+        let mut found = Found::default();
+        while let Some(event) = receiver.blocking_recv() {
+            match event {
+                Event::Units(units) => found.units.extend(units),
+                Event::Bad(fault) => found.faults.push(fault.to_string()),
+                Event::File(_) => found.n_files += 1,
+                Event::NotKept(what) => *found.not_kept.entry(what).or_default() += 1,
+            }
+        }
+        work.join().expect("the parser ends").expect("the parser succeeds");
+        found
+    })
 }

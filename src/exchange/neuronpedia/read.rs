@@ -339,3 +339,31 @@ fn read_explanations(
     })?;
     pump.file(input.size())
 }
+
+/// The parsers, for tests.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::exchange::pump::{Found, found};
+
+    pub(in super::super) fn features(name: &str, text: String, shared: &Shared, source: &str) -> Found {
+        let input = Input::bytes(name, text);
+        found(|pump| read_features(&input, shared, source, pump))
+    }
+
+    pub(in super::super) fn activations(name: &str, text: String, shared: &Shared, source: &str) -> Found {
+        let input = Input::bytes(name, text);
+        found(|pump| read_activations(&input, shared, source, &Seen::default(), pump))
+    }
+
+    pub(in super::super) fn explanations(
+        name: &str,
+        text: String,
+        beside: Option<String>,
+        shared: &Shared,
+        source: &str,
+    ) -> Found {
+        let (input, beside) = (Input::bytes(name, text), beside.map(|text| Input::bytes("scores", text)));
+        found(|pump| read_explanations(&input, beside.as_ref(), shared, source, &mut Numbers::default(), pump))
+    }
+}
