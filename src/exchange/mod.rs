@@ -20,6 +20,10 @@ mod rows;
 
 pub mod importer;
 
+mod lake_writer;
+
+pub mod import;
+
 pub mod output;
 
 pub mod exporter;

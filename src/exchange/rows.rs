@@ -227,7 +227,7 @@ pub(crate) fn window_rows(model: &str, corpus: &str, windows: &[(i64, Window)]) 
     batch("token_sequences", columns)
 }
 
-fn definition(name: &str) -> Result<&'static TableDefinition> {
+pub(crate) fn definition(name: &str) -> Result<&'static TableDefinition> {
     table(name).ok_or_else(|| Error::internal(format!("no table {name}")))
 }
 

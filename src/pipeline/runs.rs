@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hash;
 use crate::session::Session;
 use crate::tables::definition::{TableDefinition, table};
+use crate::tables::lake::Lake;
 use crate::tables::writer::TableWriter;
 
 /// Tries at completing a row that another process may be changing too.
@@ -31,15 +32,117 @@ const IDENTITY: [&[&str]; 8] = [
     &["collection", "first_token"],
 ];
 
+/// A row of `runs`, whoever the run is by.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Its id, in the `run` column of every row.
+    pub id: String,
+    /// What ran: a pipeline query's name, or `import_<format>`.
+    pub stage: String,
+    /// Subject model id.
+    pub model: Option<String>,
+    /// Corpus id.
+    pub corpus: Option<String>,
+    /// Every parameter, a JSON object; no secrets.
+    pub parameters: String,
+    /// SHA-256 of the subject model's weights, hex.
+    pub weights_hash: Option<String>,
+    /// SHA-256 of its tokenizer, hex.
+    pub tokenizer_hash: Option<String>,
+    /// SHA-256 of the documents in order, hex.
+    pub corpus_hash: Option<String>,
+    /// SHA-256 of the prompt template, hex.
+    pub prompt_hash: Option<String>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Microseconds since 1970.
+    pub started_at: i64,
+}
+
+impl RunRow {
+    /// A run of this stage that starts now, of nothing in particular.
+    pub fn starting(stage: &str, parameters: String) -> Self {
+        let started_at = now();
+        let id = hash::text(&format!("{stage} {parameters} {started_at} {}", std::process::id()));
+        Self {
+            id,
+            stage: stage.to_owned(),
+            model: None,
+            corpus: None,
+            parameters,
+            weights_hash: None,
+            tokenizer_hash: None,
+            corpus_hash: None,
+            prompt_hash: None,
+            seed: 0,
+            started_at,
+        }
+    }
+
+    /// Writes the row, without an end: from now on rows of other tables may name the run.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn record(&self, lake: &Lake) -> Result<()> {
+        let definition = runs()?;
+        let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+        let time = |micros: Option<i64>| {
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
+        };
+        let columns = vec![
+            text(Some(&self.id)),
+            text(Some(&self.stage)),
+            text(self.model.as_deref()),
+            text(self.corpus.as_deref()),
+            text(Some(&self.parameters)),
+            text(self.weights_hash.as_deref()),
+            text(self.tokenizer_hash.as_deref()),
+            text(self.corpus_hash.as_deref()),
+            text(self.prompt_hash.as_deref()),
+            text(Some(env!("CARGO_PKG_VERSION"))),
+            Arc::new(Int64Array::from(vec![self.seed.cast_signed()])),
+            time(Some(self.started_at)),
+            time(None),
+            Arc::new(Int64Array::from(vec![None::<i64>])),
+            Arc::new(Float64Array::from(vec![None::<f64>])),
+        ];
+        let batch = RecordBatch::try_new(Arc::clone(&definition.schema), columns)?;
+        let mut writer = TableWriter::open(lake, definition, &self.id).await?;
+        writer.write(&batch).await?;
+        writer.commit().await
+    }
+
+    /// Completes the row.
+    ///
+    /// # Errors
+    /// When the store refuses, time and again.
+    pub async fn finish(&self, lake: &Lake, n_rows: usize, cost: f64) -> Result<()> {
+        let definition = runs()?;
+        let mut last = Error::internal("no try was made");
+        for _ in 0..TRIES {
+            let table = lake.open_or_create(definition).await?;
+            let done = table
+                .update()
+                .with_predicate(col("run").eq(lit(self.id.as_str())))
+                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
+                .with_update("n_rows", lit(n_rows as i64))
+                .with_update("cost", lit(cost))
+                .await;
+            match done {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+}
+
 /// One execution of a stage.
 #[derive(Debug)]
 pub struct Run {
     /// Its id, in the `run` column of every row.
     pub id: String,
-    stage: String,
-    parameters: String,
-    prompt_hash: Option<String>,
-    started_at: i64,
+    row: RunRow,
     // A unit's numbers are about all documents: with more of them they would be others.
     reads_whole_corpus: bool,
 }
@@ -58,16 +161,11 @@ impl Run {
             .map(|(name, value)| (name.clone(), json_value(value)))
             .collect();
         let parameters = serde_json::Value::Object(parameters).to_string();
-        let started_at = now();
-        let id = hash::text(&format!("{} {parameters} {started_at} {}", stage.name, std::process::id()));
-        Self {
-            id,
-            stage: stage.name.clone(),
-            parameters,
-            prompt_hash: step.prompt_hash.clone(),
-            started_at,
-            reads_whole_corpus: stage.per.is_some(),
-        }
+        let mut row = RunRow::starting(&stage.name, parameters);
+        row.prompt_hash = step.prompt_hash.clone();
+        row.corpus = Some(plan.settings.corpus_id());
+        row.seed = plan.settings.seed;
+        Self { id: row.id.clone(), row, reads_whole_corpus: stage.per.is_some() }
     }
 
     /// Writes the row, without an end: from now on rows of other tables may name the run.
@@ -75,35 +173,15 @@ impl Run {
     /// # Errors
     /// When the store refuses.
     pub async fn record(&self, session: &Session, plan: &Plan) -> Result<()> {
-        let definition = runs()?;
+        let mut row = self.row.clone();
         // The documents' own stage cannot know what it is about to read.
-        let corpus_hash = if self.stage == "00_documents" { None } else { plan.corpus_hash(session).await? };
-        let of_model = |value: &str| (self.stage != "00_documents").then(|| value.to_owned());
-        let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
-        let time = |micros: Option<i64>| {
-            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
-        };
-        let columns = vec![
-            text(Some(self.id.clone())),
-            text(Some(self.stage.clone())),
-            text(of_model(plan.model.id())),
-            text(Some(plan.settings.corpus_id())),
-            text(Some(self.parameters.clone())),
-            text(of_model(plan.model.weights_hash())),
-            text(of_model(plan.model.tokenizer_hash()?)),
-            text(corpus_hash),
-            text(self.prompt_hash.clone()),
-            text(Some(env!("CARGO_PKG_VERSION").to_owned())),
-            Arc::new(Int64Array::from(vec![plan.settings.seed.cast_signed()])),
-            time(Some(self.started_at)),
-            time(None),
-            Arc::new(Int64Array::from(vec![None::<i64>])),
-            Arc::new(Float64Array::from(vec![None::<f64>])),
-        ];
-        let batch = RecordBatch::try_new(Arc::clone(&definition.schema), columns)?;
-        let mut writer = TableWriter::open(session.lake(), definition, &self.id).await?;
-        writer.write(&batch).await?;
-        writer.commit().await
+        if row.stage != "00_documents" {
+            row.corpus_hash = plan.corpus_hash(session).await?;
+            row.model = Some(plan.model.id().to_owned());
+            row.weights_hash = Some(plan.model.weights_hash().to_owned());
+            row.tokenizer_hash = Some(plan.model.tokenizer_hash()?.to_owned());
+        }
+        row.record(session.lake()).await
     }
 
     /// Completes the row.
@@ -111,23 +189,7 @@ impl Run {
     /// # Errors
     /// When the store refuses, time and again.
     pub async fn finish(&self, session: &Session, n_rows: usize, cost: f64) -> Result<()> {
-        let definition = runs()?;
-        let mut last = Error::internal("no try was made");
-        for _ in 0..TRIES {
-            let table = session.lake().open_or_create(definition).await?;
-            let done = table
-                .update()
-                .with_predicate(col("run").eq(lit(self.id.as_str())))
-                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
-                .with_update("n_rows", lit(n_rows as i64))
-                .with_update("cost", lit(cost))
-                .await;
-            match done {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
+        self.row.finish(session.lake(), n_rows, cost).await
     }
 
     /// Refuses to add rows to a table whose rows were made with other settings or other weights under the same names.
@@ -139,7 +201,7 @@ impl Run {
         let sql = format!(
             "SELECT parameters, weights_hash, corpus_hash FROM runs WHERE stage = {} AND corpus = {} AND (model IS NULL OR model = {}) \
              ORDER BY started_at DESC LIMIT 1",
-            text(&self.stage),
+            text(&self.row.stage),
             text(&plan.settings.corpus_id()),
             text(plan.model.id())
         );
@@ -150,7 +212,7 @@ impl Run {
             Ok(texts.as_string::<i32>().iter().next().flatten().unwrap_or_default().to_owned())
         };
         let changed = |setting: &str, expected: String, got: String| Error::SettingsChanged {
-            stage: self.stage.clone(),
+            stage: self.row.stage.clone(),
             setting: setting.to_owned(),
             expected,
             got,
@@ -168,7 +230,7 @@ impl Run {
         }
         let stored = cell(0)?;
         for setting in IDENTITY {
-            if let (Some(expected), Some(got)) = (value_of(&stored, setting), value_of(&self.parameters, setting))
+            if let (Some(expected), Some(got)) = (value_of(&stored, setting), value_of(&self.row.parameters, setting))
                 && expected != got
             {
                 return Err(changed(setting.last().unwrap_or(&""), expected, got));
@@ -184,8 +246,8 @@ impl Run {
     pub async fn finished_before(&self, session: &Session) -> Result<bool> {
         let sql = format!(
             "SELECT count(*) FROM runs WHERE stage = {} AND parameters = {} AND ended_at IS NOT NULL",
-            Parameter::Text(self.stage.clone()).to_sql(),
-            Parameter::Text(self.parameters.clone()).to_sql()
+            Parameter::Text(self.row.stage.clone()).to_sql(),
+            Parameter::Text(self.row.parameters.clone()).to_sql()
         );
         let batches = session.sql(&sql).await?.collect().await?;
         Ok(batches.iter().any(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().any(|&n| n > 0)))
