@@ -16,6 +16,7 @@ pub mod known;
 mod truths;
 
 mod columns;
+mod judged_columns;
 mod rows;
 
 pub mod importer;
@@ -28,8 +29,11 @@ pub mod output;
 
 pub mod exporter;
 
+pub(crate) mod extra;
 pub(crate) mod lines;
 pub(crate) mod loose_json;
 pub(crate) mod pump;
 
+pub mod delphi;
 pub mod neuronpedia;
+pub mod transluce;

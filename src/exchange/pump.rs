@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::fault::Fault;
 use super::importer::Outlet;
-use super::unit::UnitData;
+use super::unit::{Firings, UnitData, Window};
 use crate::error::{Error, Result};
 
 /// Units sent at a time.
@@ -13,6 +13,8 @@ const UNITS: usize = 64;
 /// What a parser finds.
 enum Event {
     Units(Vec<UnitData>),
+    Firings(Vec<Firings>),
+    Windows(Vec<(i64, Window)>),
     Bad(Fault),
     File(usize),
     NotKept(&'static str),
@@ -32,6 +34,22 @@ impl Pump {
     pub(crate) fn unit(&mut self, unit: UnitData) -> Result<()> {
         self.units.push(unit);
         if self.units.len() < UNITS { Ok(()) } else { self.flush() }
+    }
+
+    /// Firings of some units, each with all of its own.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the import has ended.
+    pub(crate) fn firings(&mut self, units: Vec<Firings>) -> Result<()> {
+        self.send(Event::Firings(units))
+    }
+
+    /// Windows that firings refer to, with their keys.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the import has ended.
+    pub(crate) fn windows(&mut self, windows: Vec<(i64, Window)>) -> Result<()> {
+        self.send(Event::Windows(windows))
     }
 
     /// Something that is not of the format.
@@ -92,6 +110,8 @@ pub(crate) async fn pump(
     while let Some(event) = receiver.recv().await {
         heard = match event {
             Event::Units(units) => out.units(units).await,
+            Event::Firings(units) => out.firings(units).await,
+            Event::Windows(windows) => out.windows(windows).await,
             Event::Bad(fault) => out.bad(fault),
             Event::File(bytes) => {
                 out.file(bytes);
@@ -117,6 +137,8 @@ pub(crate) async fn pump(
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) units: Vec<UnitData>,
+    pub(crate) firings: Vec<Firings>,
+    pub(crate) windows: Vec<(i64, Window)>,
     pub(crate) faults: Vec<String>,
     pub(crate) not_kept: std::collections::BTreeMap<&'static str, u64>,
     pub(crate) n_files: u64,
@@ -136,6 +158,8 @@ pub(crate) fn found(parser: impl FnOnce(&mut Pump) -> Result<()> + Send) -> Foun
         while let Some(event) = receiver.blocking_recv() {
             match event {
                 Event::Units(units) => found.units.extend(units),
+                Event::Firings(units) => found.firings.extend(units),
+                Event::Windows(windows) => found.windows.extend(windows),
                 Event::Bad(fault) => found.faults.push(fault.to_string()),
                 Event::File(_) => found.n_files += 1,
                 Event::NotKept(what) => *found.not_kept.entry(what).or_default() += 1,

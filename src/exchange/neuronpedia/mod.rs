@@ -7,7 +7,6 @@
 //! `apps/webapp/prisma/schema.prisma`; jbloomAus/SAEDashboard `sae_dashboard/neuronpedia/neuronpedia_dashboard.py`.
 
 mod dashboard;
-mod extra;
 mod hook;
 mod layout;
 mod names;

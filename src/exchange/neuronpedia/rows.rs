@@ -4,7 +4,7 @@ use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, ScoreExtra, SourceExtra};
+use crate::exchange::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, ScoreExtra, SourceExtra};
 use crate::exchange::unit::Window;
 
 /// A feature's number: a text in dumps, a number in SAEDashboard's files.

@@ -90,7 +90,9 @@ fn real_batches_of_sae_dashboard_are_read_whole() {
     let link = &unit.links[0];
     assert_eq!((link.side, link.other_hook_point.as_str()), (LinkSide::Downstream, "blocks.0.hook_resid_pre"));
     assert_eq!((link.other_neuron, link.weight), (217, Some(0.112)));
-    for what in ["histogram of activations", "histogram of logits", "neurons correlated on text"] {
+    // Feature 1 has no histogram of its activations.
+    assert_eq!(first.not_kept.get("histogram of activations"), Some(&1));
+    for what in ["histogram of logits", "neurons correlated on text"] {
         assert_eq!(first.not_kept.get(what), Some(&2), "{what}");
     }
     assert_eq!(real("batch-1.json").units.iter().map(|unit| unit.unit.neuron).collect::<Vec<_>>(), [2, 3]);

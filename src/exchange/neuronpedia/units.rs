@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::extra::ExplanationExtra;
+use crate::exchange::extra::ExplanationExtra;
 use super::names;
 use super::rows::{ExplanationRow, FeatureRow, Index, Judged, Present, ScoreRow, SourceRow, Tokens};
 use crate::exchange::unit::{
@@ -177,7 +177,7 @@ pub(super) fn explanation(
         }
     }
     let explanation =
-        ExchangedExplanation { explainer, explainer_model, sample_no, text, simulations: Vec::new(), scores };
+        ExchangedExplanation { explainer, explainer_model, sample_no, text, simulations: Vec::new(), judgements: Vec::new(), scores };
     Ok((index, explanation, not_kept))
 }
 

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, Name, ScoreExtra, SourceExtra};
+use crate::exchange::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, Name, ScoreExtra, SourceExtra};
 use super::{hook, names, records};
 use crate::error::{Error, Result};
 use crate::exchange::exporter::Exporter;
@@ -82,6 +82,7 @@ impl Neuronpedia {
         for (kind, n) in [
             ("token_activations", token_means.len()),
             ("token effects on the unit", token_effects.iter().filter(|effect| effect.side == EffectSide::Input).count()),
+            ("judgements", explanations.iter().map(|explanation| explanation.judgements.len()).sum()),
             ("simulations", explanations.iter().map(|explanation| explanation.simulations.len()).sum()),
         ] {
             (0..n).for_each(|_| count(&mut self.report.not_kept, kind));

@@ -1,6 +1,6 @@
-//! What the tables have and Neuronpedia's files have no field for: under the key `neuronlake` of a line, in our exports only.
+//! What the tables have and other programs' files have no field for: under a key `neuronlake`, in our exports only.
 //!
-//! The site's import reads the columns of its database and no other key, so these change nothing there.
+//! Their readers look fields up by name and pass over others, so these change nothing there.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,14 @@ use crate::token_sequences::split::Split;
 
 /// Of a source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct SourceExtra {
+pub(crate) struct SourceExtra {
     /// Hook point of its units.
-    pub(super) hook_point: String,
+    pub(crate) hook_point: String,
 }
 
 /// Of a feature.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct FeatureExtra {
+pub(crate) struct FeatureExtra {
     n_tokens: Option<i64>,
     mean: Option<Exact>,
     variance: Option<Exact>,
@@ -30,7 +30,7 @@ pub(super) struct FeatureExtra {
 }
 
 impl FeatureExtra {
-    pub(super) fn of(statistics: &Statistics) -> Self {
+    pub(crate) fn of(statistics: &Statistics) -> Self {
         let exact = |value: Option<f64>| value.map(Exact);
         let all = |values: &[f64]| values.iter().copied().map(Exact).collect();
         Self {
@@ -47,7 +47,7 @@ impl FeatureExtra {
         }
     }
 
-    pub(super) fn into_statistics(self) -> Statistics {
+    pub(crate) fn into_statistics(self) -> Statistics {
         let exact = |value: Option<Exact>| value.map(|Exact(value)| value);
         let all = |values: Vec<Exact>| values.into_iter().map(|Exact(value)| value).collect();
         Statistics {
@@ -67,24 +67,24 @@ impl FeatureExtra {
 
 /// Of an activation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ActivationExtra {
-    pub(super) sample: String,
-    pub(super) rank: i32,
-    pub(super) split: Name<Split>,
-    pub(super) token_ids: Option<Vec<i32>>,
+pub(crate) struct ActivationExtra {
+    pub(crate) sample: String,
+    pub(crate) rank: i32,
+    pub(crate) split: Name<Split>,
+    pub(crate) token_ids: Option<Vec<i32>>,
 }
 
 /// Of an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ExplanationExtra {
-    pub(super) explainer: String,
-    pub(super) explainer_model: Option<String>,
-    pub(super) sample_no: i32,
+pub(crate) struct ExplanationExtra {
+    pub(crate) explainer: String,
+    pub(crate) explainer_model: Option<String>,
+    pub(crate) sample_no: i32,
 }
 
 /// Of a score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ScoreExtra {
+pub(crate) struct ScoreExtra {
     scorer: String,
     scorer_model: Option<String>,
     calibration: String,
@@ -102,7 +102,7 @@ pub(super) struct ScoreExtra {
 }
 
 impl ScoreExtra {
-    pub(super) fn of(score: &ExchangedScore) -> Self {
+    pub(crate) fn of(score: &ExchangedScore) -> Self {
         Self {
             scorer: score.scorer.clone(),
             scorer_model: score.scorer_model.clone(),
@@ -121,7 +121,7 @@ impl ScoreExtra {
         }
     }
 
-    pub(super) fn into_score(self) -> ExchangedScore {
+    pub(crate) fn into_score(self) -> ExchangedScore {
         ExchangedScore {
             scorer: self.scorer,
             scorer_model: self.scorer_model,
@@ -143,7 +143,7 @@ impl ScoreExtra {
 
 /// A value that is stored by its name in the tables.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Name<T>(pub(super) T);
+pub(crate) struct Name<T>(pub(crate) T);
 
 impl Serialize for Name<Split> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -160,7 +160,7 @@ impl<'de> Deserialize<'de> for Name<Split> {
 
 /// A number that is read back to the last bit: written as text, because the parser of numbers in JSON rounds the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Exact(f64);
+pub(crate) struct Exact(f64);
 
 impl Serialize for Exact {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
