@@ -13,6 +13,7 @@ mod split_file;
 
 pub mod read;
 pub mod write;
+pub mod write_latents;
 
 #[cfg(test)]
 mod tests;

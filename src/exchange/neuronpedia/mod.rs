@@ -9,7 +9,7 @@
 mod dashboard;
 mod hook;
 mod layout;
-mod names;
+pub(crate) mod names;
 mod records;
 mod rows;
 mod units;

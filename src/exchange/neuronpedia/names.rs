@@ -48,7 +48,7 @@ pub(super) fn type_name(explainer: &str) -> Option<&str> {
 }
 
 /// A language model as `engine:model`; one whose engine its name does not tell keeps its name.
-pub(super) fn model(name: &str) -> String {
+pub(crate) fn model(name: &str) -> String {
     match ENGINES.iter().find(|(start, _)| name.starts_with(start)) {
         Some((_, engine)) => format!("{engine}:{name}"),
         None => name.to_owned(),
