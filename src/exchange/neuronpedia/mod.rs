@@ -8,7 +8,7 @@
 
 mod dashboard;
 mod hook;
-mod layout;
+pub mod layout;
 pub(crate) mod names;
 mod records;
 mod rows;
