@@ -52,6 +52,10 @@ pub(crate) enum Command {
     Selftest(Box<Selftest>),
     /// Show what language models were asked and what it cost.
     Cost(Cost),
+    /// Bring explanations, records and scores of other programs into a lake.
+    Import(Box<super::import::Import>),
+    /// Write what a lake holds of units in the formats of other programs.
+    Export(Box<super::export::Export>),
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.
@@ -307,7 +311,7 @@ pub(crate) struct Pull {
 #[derive(Debug, Clone)]
 pub(crate) struct Layers(pub(crate) Vec<usize>);
 
-fn layers(text: &str) -> Result<Layers, String> {
+pub(crate) fn layers(text: &str) -> Result<Layers, String> {
     let fault = || format!("expected a list such as 0,3 or 0-5, got '{text}'");
     let mut layers = Vec::new();
     for part in text.split(',') {

@@ -5,8 +5,11 @@ mod cost;
 mod demo;
 pub mod escape;
 mod estimate;
+mod export;
 pub mod heatmap;
 mod hooks;
+mod import;
+mod import_formats;
 mod language;
 pub mod progress;
 pub mod prompt;
@@ -74,6 +77,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Hooks(command) => hooks::hooks(command),
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,
+        Command::Import(command) => import::run(arguments, command).await,
+        Command::Export(command) => export::run(command).await,
         Command::Pull(command) => pull::pull(arguments, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());

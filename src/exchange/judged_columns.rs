@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, Float32Array, Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder, StringBuilder};
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float32Array, Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder,
+    StringBuilder,
+};
 
 use super::columns::UnitColumns;
 use super::unit::{ExchangedJudgement, Firings, UnitKey};

@@ -39,9 +39,7 @@ impl Input {
                 let path = root.join(path);
                 Ok(path.is_file().then_some(Self { shown, place: Place::Local(path) }))
             }
-            None => {
-                Ok(source.get(path).await?.map(|bytes| Self { shown, place: Place::Fetched(bytes) }))
-            }
+            None => Ok(source.get(path).await?.map(|bytes| Self { shown, place: Place::Fetched(bytes) })),
         }
     }
 
@@ -106,9 +104,9 @@ impl Lines {
             self.number += 1;
             self.line.clear();
             let mut reader = (&mut self.reader).take(LONGEST_LINE + 1);
-            let n = reader
-                .read_until(b'\n', &mut self.line)
-                .map_err(|error| (self.number, format!("expected a whole file, got one that cannot be read on: {error}")))?;
+            let n = reader.read_until(b'\n', &mut self.line).map_err(|error| {
+                (self.number, format!("expected a whole file, got one that cannot be read on: {error}"))
+            })?;
             if n == 0 {
                 return Ok(None);
             }

@@ -29,6 +29,14 @@ pub mod output;
 
 pub mod exporter;
 
+pub mod lake_reader;
+
+pub mod export;
+
+pub mod openai;
+
+pub mod tabular;
+
 pub(crate) mod extra;
 pub(crate) mod lines;
 pub(crate) mod loose_json;

@@ -25,18 +25,15 @@ pub(crate) fn keep_truths(unit: &mut UnitData) {
             continue;
         }
         let sample = format!("{SCORED}{}", simulation.sample);
-        let added =
-            records[n_read..].iter().find(|record| record.sample == sample && record.window == simulation.window);
-        match added {
-            // One window has one series of values; a second explanation names the same record.
-            Some(record) => simulation.rank = record.rank,
-            None => records.push(ExchangedRecord {
+        // One window has one series of values: a second explanation, or scale, names the same record.
+        if !records[n_read..].iter().any(|record| record.sample == sample && record.window == simulation.window) {
+            records.push(ExchangedRecord {
                 sample: sample.clone(),
                 rank: simulation.rank,
                 split: simulation.split,
                 window: simulation.window.clone(),
                 activations: simulation.actual.clone(),
-            }),
+            });
         }
         simulation.sample = sample;
     }

@@ -39,6 +39,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "best_explanations",
         "chosen_explanations",
         "costs",
+        "exchange_units",
         "explanation_scorers",
         "explanation_scores",
         "neuron_costs",

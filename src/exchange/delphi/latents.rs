@@ -68,7 +68,8 @@ pub(super) fn read(
         Err(reason) => return pump.bad(Fault::of(shown, reason)),
     };
     let Some((n_rows, n_positions)) = file.token_shape() else {
-        let reason = "expected a tensor 'tokens', got none: the cache was saved without its tokens, which nothing else tells";
+        let reason =
+            "expected a tensor 'tokens', got none: the cache was saved without its tokens, which nothing else tells";
         return pump.bad(Fault::of(shown, reason));
     };
     let counts = match counts(&file, n_rows, n_positions, last - first) {
@@ -126,7 +127,10 @@ fn windows(
         let known = |id: &u32| (*id as usize) < tokenizer.n_tokens();
         let Some(ids) = file.row(row).filter(|ids| ids.iter().all(known)) else {
             let n = tokenizer.n_tokens();
-            return Ok(Err(format!("expected token ids from 0 to {} in row {row}, got another: is it the model's tokenizer?", n - 1)));
+            return Ok(Err(format!(
+                "expected token ids from 0 to {} in row {row}, got another: is it the model's tokenizer?",
+                n - 1
+            )));
         };
         let mut window = Window::default();
         ids.iter().for_each(|id| window.push(&tokenizer.token_text(*id)));

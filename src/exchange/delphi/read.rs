@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 use super::config::{CacheConfig, RunConfig};
+use super::hook;
 use super::latents::{self, Module};
 use super::scored::{self, JUDGES, Records, SIMULATION, UnitExtra};
 use super::split_file::Content;
-use super::hook;
 use crate::error::{Error, Result};
 use crate::exchange::fault::{ExchangeError, Fault};
 use crate::exchange::importer::{Importer, Outlet};
@@ -127,13 +127,15 @@ impl Delphi {
         for (name, (mut splits, latents)) in found {
             splits.sort_by_key(|path| latents::range_of(path));
             let told = own.and_then(|own| own.hook_points.get(&name).cloned());
-            let given = settings.hooks.iter().find_map(|hook| hook.split_once('=').filter(|(module, _)| *module == name));
+            let given =
+                settings.hooks.iter().find_map(|hook| hook.split_once('=').filter(|(module, _)| *module == name));
             let base = given.map(|(_, base)| base.to_owned()).or_else(|| hook::base(&name));
             let hook_point = match (told, base) {
                 (Some(hook_point), _) => hook_point,
                 (None, Some(base)) => format!("{base}/{sae}"),
                 (None, None) => {
-                    let expected = format!("the hook point of module '{name}': give --hook '{name}=blocks.0.hook_mlp_out'");
+                    let expected =
+                        format!("the hook point of module '{name}': give --hook '{name}=blocks.0.hook_mlp_out'");
                     return Err(refused(&expected, "a module that stands for none").into());
                 }
             };
@@ -141,9 +143,7 @@ impl Delphi {
             let module = Module { model: model.clone(), layer, hook_point, corpus: corpus.clone() };
             modules.push(ModuleFiles { name, module, splits, latents });
         }
-        modules.sort_by(|a, b| {
-            (a.module.layer, &a.module.hook_point).cmp(&(b.module.layer, &b.module.hook_point))
-        });
+        modules.sort_by(|a, b| (a.module.layer, &a.module.hook_point).cmp(&(b.module.layer, &b.module.hook_point)));
         let tokenizer = match &settings.tokenizer {
             Some(path) => Some(Arc::new(tokenizer(path.clone()).await?)),
             None if modules.iter().all(|module| module.splits.is_empty()) => None,
@@ -318,7 +318,9 @@ impl Delphi {
                     let before = explanation.simulations.len();
                     match scored::simulated(json, &config, &mut explanation, &mut records) {
                         Ok(true) => {}
-                        Ok(false) => pump.not_kept("difference: a stored correlation is not that of its own windows")?,
+                        Ok(false) => {
+                            pump.not_kept("difference: a stored correlation is not that of its own windows")?
+                        }
                         Err(reason) => {
                             explanation.simulations.truncate(before);
                             pump.bad(bad(&reason, place))?;

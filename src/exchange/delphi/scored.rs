@@ -119,7 +119,8 @@ impl Records {
     /// A record whose place our own export tells.
     fn told(&mut self, window: &Window, extra: &ActivationExtra, activations: &[f32]) -> (String, i32, Split) {
         let place = (extra.sample.clone(), extra.rank, extra.split.0);
-        let same = |record: &ExchangedRecord| (&record.sample, record.rank, record.split) == (&place.0, place.1, place.2);
+        let same =
+            |record: &ExchangedRecord| (&record.sample, record.rank, record.split) == (&place.0, place.1, place.2);
         if !activations.is_empty() && !self.records.iter().any(same) {
             self.records.push(ExchangedRecord {
                 sample: place.0.clone(),
@@ -135,7 +136,11 @@ impl Records {
 
 /// Activating windows are numbered from the strongest quantile on there, and from the weakest here.
 fn sample(activating: bool, quantile: i64, n_quantiles: u32) -> String {
-    if activating { format!("quantile_{}", (i64::from(n_quantiles) - 1 - quantile).max(0)) } else { "random".to_owned() }
+    if activating {
+        format!("quantile_{}", (i64::from(n_quantiles) - 1 - quantile).max(0))
+    } else {
+        "random".to_owned()
+    }
 }
 
 fn window(tokens: &[String], extra: Option<&ActivationExtra>) -> Window {
@@ -163,7 +168,8 @@ pub(super) fn judged(
         let window = window(&judged.str_tokens, extra);
         let activations: Option<Vec<f32>> =
             judged.activations.iter().map(|value| value.filter(|value| value.is_finite())).collect();
-        let activations = activations.ok_or_else(|| format!("expected finite activations in window {number}, got NaN or null"))?;
+        let activations =
+            activations.ok_or_else(|| format!("expected finite activations in window {number}, got NaN or null"))?;
         if activations.len() != window.len() || activations.is_empty() {
             let (tokens, values) = (window.len(), activations.len());
             return Err(format!("expected an activation for each of {tokens} tokens in window {number}, got {values}"));
@@ -257,7 +263,9 @@ pub(super) fn simulated(
         let expected = scored.simulation.expected_activations;
         if scored.true_activations.len() != window.len() || (!expected.is_empty() && expected.len() != window.len()) {
             let (tokens, values, simulated) = (window.len(), scored.true_activations.len(), expected.len());
-            return Err(format!("expected {tokens} values of either kind in window {number}, got {values} and {simulated}"));
+            return Err(format!(
+                "expected {tokens} values of either kind in window {number}, got {values} and {simulated}"
+            ));
         }
         let whole: Option<Vec<f32>> = expected.iter().copied().collect();
         match whole.filter(|whole| !whole.is_empty()) {
@@ -276,10 +284,9 @@ pub(super) fn simulated(
                 records.place(&window, &sample, &[])
             }
         };
-        let (scale, distribution) =
-            extra.map(|extra| (extra.scale.clone(), extra.distribution.clone())).unwrap_or_else(|| {
-                ("simulated_normalized_activations".to_owned(), Vec::new())
-            });
+        let (scale, distribution) = extra
+            .map(|extra| (extra.scale.clone(), extra.distribution.clone()))
+            .unwrap_or_else(|| ("simulated_normalized_activations".to_owned(), Vec::new()));
         explanation.simulations.push(ExchangedSimulation {
             simulator: extra.map_or_else(|| simulator.to_owned(), |extra| extra.simulator.clone()),
             simulator_model: extra.map_or_else(|| model.clone(), |extra| extra.simulator_model.clone()),

@@ -67,7 +67,8 @@ impl<'a> SplitFile<'a> {
     /// What was expected and what was found.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let short = || format!("expected a whole safetensors file, got {} bytes", bytes.len());
-        let length = bytes.get(..8).and_then(|start| start.try_into().ok()).map(u64::from_le_bytes).ok_or_else(short)?;
+        let length =
+            bytes.get(..8).and_then(|start| start.try_into().ok()).map(u64::from_le_bytes).ok_or_else(short)?;
         let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST_HEADER).ok_or_else(short)?;
         let header = bytes.get(8..8 + length).ok_or_else(short)?;
         let mut entries: BTreeMap<String, serde_json::Value> =
@@ -77,7 +78,8 @@ impl<'a> SplitFile<'a> {
             let Some(entry) = entries.remove(name) else { return Ok(None) };
             let Entry { dtype, shape, data_offsets: [start, end] } =
                 serde_json::from_value(entry).map_err(|error| format!("tensor '{name}': {error}"))?;
-            let width = width(&dtype).ok_or_else(|| format!("tensor '{name}': expected whole numbers or F16, F32, got {dtype}"))?;
+            let width = width(&dtype)
+                .ok_or_else(|| format!("tensor '{name}': expected whole numbers or F16, F32, got {dtype}"))?;
             let n_bytes = shape.iter().try_fold(width, |bytes, side| bytes.checked_mul(*side));
             let found = data.get(start..end).ok_or_else(short)?;
             if n_bytes != Some(found.len()) {
@@ -131,7 +133,9 @@ impl<'a> SplitFile<'a> {
         let width = tokens.shape[1];
         let length = self.lengths.as_ref().and_then(|lengths| lengths.whole(row)).and_then(|n| usize::try_from(n).ok());
         let end = row * width + length.unwrap_or(width).min(width);
-        (row * width..end).map(|i| tokens.whole(i).and_then(|id| i32::try_from(id).ok()).map(i32::cast_unsigned)).collect()
+        (row * width..end)
+            .map(|i| tokens.whole(i).and_then(|id| i32::try_from(id).ok()).map(i32::cast_unsigned))
+            .collect()
     }
 }
 

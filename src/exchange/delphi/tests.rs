@@ -125,7 +125,10 @@ fn explanation() -> ExchangedExplanation {
 }
 
 fn config() -> RunConfig {
-    serde_json::from_str(r#"{"explainer_model":"llama","explainer_provider":"offline","sampler_cfg":{"n_quantiles":10}}"#).unwrap()
+    serde_json::from_str(
+        r#"{"explainer_model":"llama","explainer_provider":"offline","sampler_cfg":{"n_quantiles":10}}"#,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -215,7 +218,10 @@ async fn a_run_is_found_with_its_modules() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     };
-    write("run_config.json", br#"{"model":"gpt2","sparse_model":"EleutherAI/sae-gpt2-32x","cache_cfg":{"dataset_repo":"pile"}}"#);
+    write(
+        "run_config.json",
+        br#"{"model":"gpt2","sparse_model":"EleutherAI/sae-gpt2-32x","cache_cfg":{"dataset_repo":"pile"}}"#,
+    );
     write("latents/h.3.mlp/0_4.safetensors", &split_file(&[([0, 1, 4], 0.5)], &tokens(), true));
     write("latents/h.3.mlp/config.json", br#"{"dataset_repo":"pile"}"#);
     write("explanations/h.3.mlp_latent4.txt", br#""greetings""#);

@@ -109,7 +109,10 @@ impl Delphi {
         let of = (key.model.clone(), key.corpus.clone());
         let held = self.model.get_or_insert_with(|| of.clone());
         if *held != of {
-            return refused(format!("a run is about one model and corpus, and this one about '{}' and '{}'", held.0, held.1));
+            return refused(format!(
+                "a run is about one model and corpus, and this one about '{}' and '{}'",
+                held.0, held.1
+            ));
         }
         let name = hook::module(&key.hook_point);
         let new = || Module { hook_point: key.hook_point.clone(), neurons: BTreeSet::new() };
@@ -245,7 +248,8 @@ impl Delphi {
             scored.push(group(quantile + 1, &windows.iter().collect::<Vec<_>>())?);
         }
         // All windows together, those that activate first.
-        let all: Vec<_> = groups.iter().filter(|(q, _)| **q >= 0).chain(groups.get_key_value(&-1)).flat_map(|(_, w)| w).collect();
+        let all: Vec<_> =
+            groups.iter().filter(|(q, _)| **q >= 0).chain(groups.get_key_value(&-1)).flat_map(|(_, w)| w).collect();
         scored.push(group(0, &all)?);
         self.scorers.insert(SIMULATION);
         self.file(&format!("scores/{SIMULATION}/{safe}.txt"), &scored.into())
@@ -306,7 +310,8 @@ fn is_random(sample: &str) -> bool {
 
 /// Quantile of a sample as delphi numbers them: from the strongest on.
 fn quantile(sample: &str) -> i64 {
-    let number = sample.trim_start_matches("scored_").strip_prefix("quantile_").and_then(|number| number.parse::<i64>().ok());
+    let number =
+        sample.trim_start_matches("scored_").strip_prefix("quantile_").and_then(|number| number.parse::<i64>().ok());
     number.map_or(0, |number| (i64::from(N_QUANTILES) - 1 - number).max(0))
 }
 

@@ -55,7 +55,8 @@ pub async fn write(session: &Session, export: &Delphi) -> Result<Report> {
         let width = last + 1;
         let n_splits = SPLITS.min(width);
         for split in 0..n_splits {
-            let edge = |split: i32| i32::try_from(i64::from(width) * i64::from(split) / i64::from(n_splits)).unwrap_or(width);
+            let edge =
+                |split: i32| i32::try_from(i64::from(width) * i64::from(split) / i64::from(n_splits)).unwrap_or(width);
             let range = (edge(split), edge(split + 1) - 1);
             write_split(session, &of_module, range, &module.neurons, tokens, &folder, &mut report).await?;
         }
@@ -153,7 +154,8 @@ async fn write_split(
             let rounded = f16::from_f32(values.value(row));
             if !rounded.is_finite() {
                 let unit = format!("{} {}", folder.display(), of.value(row));
-                let reason = format!("{} is beyond half precision, in which delphi keeps activations", values.value(row));
+                let reason =
+                    format!("{} is beyond half precision, in which delphi keeps activations", values.value(row));
                 return Err(ExchangeError::NotExpressible { unit, format: "delphi", reason }.into());
             }
             if rounded.to_f32() != values.value(row) {
@@ -168,7 +170,13 @@ async fn write_split(
     let n_rows = tokens.lengths.len();
     let padded = tokens.lengths.iter().any(|length| *length as usize != tokens.width);
     let sizes = [n * 2, n * 3 * if small { 2 } else { 4 }, 8 * tokens.ids.len(), if padded { 4 * n_rows } else { 0 }];
-    let ends: Vec<usize> = sizes.iter().scan(0, |end, size| { *end += size; Some(*end) }).collect();
+    let ends: Vec<usize> = sizes
+        .iter()
+        .scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        })
+        .collect();
     let mut header = json!({
         "activations": {"dtype": "F16", "shape": [n], "data_offsets": [0, ends[0]]},
         "locations": {"dtype": if small { "U16" } else { "U32" }, "shape": [n, 3], "data_offsets": [ends[0], ends[1]]},

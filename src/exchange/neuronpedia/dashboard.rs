@@ -56,7 +56,11 @@ pub(super) fn read(input: &Input, shared: &Shared, pump: &mut Pump) -> Result<()
         Err(error) => {
             let line = error.line();
             let reason = error.to_string();
-            pump.bad(if line == 0 { Fault::of(&input.shown, reason) } else { Fault::in_line(&input.shown, line, reason) })
+            pump.bad(if line == 0 {
+                Fault::of(&input.shown, reason)
+            } else {
+                Fault::in_line(&input.shown, line, reason)
+            })
         }
     }
 }

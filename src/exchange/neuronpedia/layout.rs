@@ -285,7 +285,9 @@ async fn base_hook(
     hook::known_base(source).ok_or_else(|| {
         ExchangeError::NoSuchSource {
             source_url: folder.shown().to_owned(),
-            expected: format!("the hook point of source '{source}': give --hook, e.g. --hook '{source}=blocks.0.hook_resid_post'"),
+            expected: format!(
+                "the hook point of source '{source}': give --hook, e.g. --hook '{source}=blocks.0.hook_resid_post'"
+            ),
             got: "neither saelensConfig nor hookName in the dump, and a name that stands for none".to_owned(),
         }
         .into()

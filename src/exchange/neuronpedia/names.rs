@@ -1,11 +1,8 @@
 //! What Neuronpedia calls explainers, scorers and language models, and what we call them.
 
 /// Explainers that both have: theirs, ours.
-const EXPLAINERS: [(&str, &str); 3] = [
-    ("oai_token-act-pair", "token_activation"),
-    ("np_max-act", "max_activation"),
-    ("np_max-act-logits", "logits"),
-];
+const EXPLAINERS: [(&str, &str); 3] =
+    [("oai_token-act-pair", "token_activation"), ("np_max-act", "max_activation"), ("np_max-act-logits", "logits")];
 
 /// An explanation without a type was written by a person.
 const HUMAN: &str = "human";

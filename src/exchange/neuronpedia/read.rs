@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
+use super::dashboard;
 use super::layout::{Dump, Selection, dumps};
 use super::records::{self, Read};
 use super::rows::{ActivationRow, ExplanationRow, FeatureRow, Index, ScoreRow};
 use super::units::{self, Numbers, Shared};
-use super::dashboard;
 use crate::error::{Error, Result};
 use crate::exchange::fault::Fault;
 use crate::exchange::importer::{Importer, Outlet};

@@ -1,7 +1,7 @@
 //! Rows of the dump's files, as the site's database has them; what the tables have no place for is not named here.
 
-use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use serde_json::Value;
 
 use crate::exchange::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, ScoreExtra, SourceExtra};

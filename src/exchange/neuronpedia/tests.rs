@@ -120,15 +120,19 @@ fn a_damaged_batch_is_a_fault_and_what_was_before_it_is_kept() {
     check(&format!(r#"{{"features":[],{head}}}"#), "expected model_id, layer and sae_set before features");
     check(&format!("{{{head}}}"), "missing field `features`");
     check(&format!(r#"{{{head},"features":[{{"feature_index":-1}}]}}"#), "invalid value: integer `-1`");
-    check(&format!(r#"{{{head},"features":[{{"feature_index":0,"frac_nonzero":7}}]}}"#), "feature 0: expected frac_nonzero");
     check(
-        &format!(
-            r#"{{{head},"features":[{{"feature_index":4,"activations":[{{"tokens":["a"],"values":[]}}]}}]}}"#
-        ),
+        &format!(r#"{{{head},"features":[{{"feature_index":0,"frac_nonzero":7}}]}}"#),
+        "feature 0: expected frac_nonzero",
+    );
+    check(
+        &format!(r#"{{{head},"features":[{{"feature_index":4,"activations":[{{"tokens":["a"],"values":[]}}]}}]}}"#),
         "feature 4, activations[0]: expected one value for each of 1 tokens, got 0",
     );
     // Feature 5 is well and comes through.
-    let input = Input::bytes("b.json", format!(r#"{{{head},"features":[{{"feature_index":4,"frac_nonzero":7}},{{"feature_index":5}}]}}"#));
+    let input = Input::bytes(
+        "b.json",
+        format!(r#"{{{head},"features":[{{"feature_index":4,"frac_nonzero":7}},{{"feature_index":5}}]}}"#),
+    );
     let read = found(|pump| dashboard::read(&input, &shared(), pump));
     assert_eq!(read.units.iter().map(|unit| unit.unit.neuron).collect::<Vec<_>>(), [5]);
     // NaN, as Python writes it.
@@ -309,10 +313,7 @@ async fn sources_are_found_with_their_hook_points() {
 
     let all = found_in(folder.path(), &Selection::default()).await.unwrap();
     let hooks: Vec<_> = all.iter().map(|dump| (dump.shared.layer, dump.shared.hook_point.as_str())).collect();
-    assert_eq!(
-        hooks,
-        [(Some(3), "blocks.3.hook_mlp_out/3-mine"), (Some(8), "blocks.8.hook_resid_pre/8-res-jb")]
-    );
+    assert_eq!(hooks, [(Some(3), "blocks.3.hook_mlp_out/3-mine"), (Some(8), "blocks.8.hook_resid_pre/8-res-jb")]);
     assert_eq!(all[1].shared.corpus, "neuronpedia");
     let names: Vec<_> = all[1].files.features.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
     // In the order of their numbers; a file and its packed copy are one.
@@ -334,7 +335,10 @@ async fn sources_are_found_with_their_hook_points() {
     let found = found_in(folder.path(), &given).await.unwrap();
     assert_eq!(found[1].shared.hook_point, "blocks.4.ln1.hook_normalized/4-unknown");
 
-    write(&root.join("pythia/0-res-sm/features/batch-0.jsonl"), r#"{"modelId":"pythia","layer":"0-res-sm","index":"0"}"#);
+    write(
+        &root.join("pythia/0-res-sm/features/batch-0.jsonl"),
+        r#"{"modelId":"pythia","layer":"0-res-sm","index":"0"}"#,
+    );
     let error = found_in(folder.path(), &given).await.unwrap_err().to_string();
     assert!(error.contains("expected one model, or --model NAME"), "{error}");
     let empty = tempfile::tempdir().unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::exchange::extra::ExplanationExtra;
 use super::names;
 use super::rows::{ExplanationRow, FeatureRow, Index, Judged, Present, ScoreRow, SourceRow, Tokens};
+use crate::exchange::extra::ExplanationExtra;
 use crate::exchange::unit::{
     EffectSide, ExchangedExplanation, ExchangedScore, Link, LinkSide, Statistics, TokenEffect, UnitData, UnitKey,
 };
@@ -176,8 +176,15 @@ pub(super) fn explanation(
             scores.push(score);
         }
     }
-    let explanation =
-        ExchangedExplanation { explainer, explainer_model, sample_no, text, simulations: Vec::new(), judgements: Vec::new(), scores };
+    let explanation = ExchangedExplanation {
+        explainer,
+        explainer_model,
+        sample_no,
+        text,
+        simulations: Vec::new(),
+        judgements: Vec::new(),
+        scores,
+    };
     Ok((index, explanation, not_kept))
 }
 

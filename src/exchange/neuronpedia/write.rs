@@ -9,10 +9,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::exchange::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, Name, ScoreExtra, SourceExtra};
 use super::{hook, names, records};
 use crate::error::{Error, Result};
 use crate::exchange::exporter::Exporter;
+use crate::exchange::extra::{ActivationExtra, ExplanationExtra, FeatureExtra, Name, ScoreExtra, SourceExtra};
 use crate::exchange::fault::ExchangeError;
 use crate::exchange::output::NewFile;
 use crate::exchange::report::{Report, count};
@@ -81,7 +81,10 @@ impl Neuronpedia {
         let (base, _) = hook::parts(&source.hook_point);
         for (kind, n) in [
             ("token_activations", token_means.len()),
-            ("token effects on the unit", token_effects.iter().filter(|effect| effect.side == EffectSide::Input).count()),
+            (
+                "token effects on the unit",
+                token_effects.iter().filter(|effect| effect.side == EffectSide::Input).count(),
+            ),
             ("judgements", explanations.iter().map(|explanation| explanation.judgements.len()).sum()),
             ("simulations", explanations.iter().map(|explanation| explanation.simulations.len()).sum()),
         ] {
@@ -92,9 +95,11 @@ impl Neuronpedia {
         };
         let mut neighbours: Vec<_> = links.iter().filter(aligned).collect();
         neighbours.sort_by_key(|link| (!link.positive, link.rank));
-        (neighbours.len()..links.len()).for_each(|_| count(&mut self.report.not_kept, "neuron_links to other hook points"));
+        (neighbours.len()..links.len())
+            .for_each(|_| count(&mut self.report.not_kept, "neuron_links to other hook points"));
         let statistics = statistics.unwrap_or_default();
-        let (indices, weights): (Vec<_>, Vec<_>) = neighbours.iter().map(|link| (link.other_neuron, link.weight)).unzip();
+        let (indices, weights): (Vec<_>, Vec<_>) =
+            neighbours.iter().map(|link| (link.other_neuron, link.weight)).unzip();
         let (pos_str, pos_values) = effects(&token_effects, true);
         let (neg_str, neg_values) = effects(&token_effects, false);
         let (_, set) = hook::layer_and_set(&source.id).unwrap_or((0, &source.id));
@@ -175,7 +180,8 @@ impl Neuronpedia {
     }
 
     fn write_config(&mut self) -> Result<()> {
-        let named = |name: &String| json!({"name": name, "displayName": name, "description": "", "creatorName": "neuronlake"});
+        let named =
+            |name: &String| json!({"name": name, "displayName": name, "description": "", "creatorName": "neuronlake"});
         let owned = |name: &String| {
             let mut row = named(name);
             row["creatorId"] = CREATOR.into();

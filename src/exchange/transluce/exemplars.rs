@@ -122,7 +122,10 @@ fn open(folder: &Path, split: ExemplarSplit, sign: Sign) -> Result<std::result::
         return Ok(Ok(None));
     }
     if !paths[1].is_file() {
-        return Ok(Err(Fault::of(paths[1].display().to_string(), "expected the token ids of these windows, got no file")));
+        return Ok(Err(Fault::of(
+            paths[1].display().to_string(),
+            "expected the token ids of these windows, got no file",
+        )));
     }
     let mut arrays = Vec::new();
     for path in &paths {
@@ -158,7 +161,9 @@ fn records(pair: &Pair, neuron: usize, texts: &Texts) -> Result<Vec<ExchangedRec
             let id = pair.ids.id(start + i).filter(|id| (*id as usize) < texts.tokenizer.n_tokens());
             let id = id.ok_or_else(|| {
                 let n = texts.tokenizer.n_tokens();
-                format!("expected token ids below {n} in exemplar {exemplar}, got another: is it the model's tokenizer?")
+                format!(
+                    "expected token ids below {n} in exemplar {exemplar}, got another: is it the model's tokenizer?"
+                )
             })?;
             let value = pair.activations.float(start + i);
             if !value.is_finite() {

@@ -76,7 +76,8 @@ impl Array {
         let value = |key: &str| header.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
         let descr = value("descr").and_then(|rest| rest.strip_prefix('\'')).and_then(|rest| rest.split_once('\''));
         let descr = descr.map(|(descr, _)| descr).ok_or_else(none)?;
-        let kind = Kind::of(descr).ok_or_else(|| format!("expected numbers of type f2, f4, f8, i4 or i8, got '{descr}'"))?;
+        let kind =
+            Kind::of(descr).ok_or_else(|| format!("expected numbers of type f2, f4, f8, i4 or i8, got '{descr}'"))?;
         if !value("fortran_order").is_some_and(|rest| rest.starts_with("False")) {
             return Err("expected an array in C order, got one in Fortran order".to_owned());
         }

@@ -286,7 +286,8 @@ pub(super) fn neuron_file(
     let (layer, neuron) = (file.neuron_id.layer_index, file.neuron_id.neuron_index);
     if (Some(layer), neuron) != (unit.unit.layer, unit.unit.neuron) {
         let expected = (unit.unit.layer.unwrap_or_default(), unit.unit.neuron);
-        let reason = format!("expected neuron {} of layer {}, got neuron {neuron} of layer {layer}", expected.1, expected.0);
+        let reason =
+            format!("expected neuron {} of layer {}, got neuron {neuron} of layer {layer}", expected.1, expected.0);
         return Err(Fault::of(shown, reason));
     }
     let mut notes = Vec::new();

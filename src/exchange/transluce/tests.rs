@@ -54,7 +54,8 @@ fn explanations_of_either_end_are_told_apart_and_values_are_raw() {
         r#"{{"positive":[{{"explanation":"up","simulations":{0}}},{{"explanation":"up too","simulations":null}}],"negative":[{{"explanation":"down","simulations":{0}}}]}}"#,
         simulations(&valid, &random)
     ));
-    let (unit, notes) = neuron_file(json.as_bytes(), "7.json", empty(7), (Some("openai:gpt-4o"), Some("simulator"))).unwrap();
+    let (unit, notes) =
+        neuron_file(json.as_bytes(), "7.json", empty(7), (Some("openai:gpt-4o"), Some("simulator"))).unwrap();
     let texts: Vec<_> =
         unit.explanations.iter().map(|e| (e.explainer.as_str(), e.sample_no, e.text.as_str())).collect();
     assert_eq!(texts, [("observatory", 0, "up"), ("observatory", 1, "up too"), ("observatory_negative", 0, "down")]);
@@ -118,8 +119,10 @@ fn files_that_are_none_are_faults() {
 /// An array as numpy saves it, of 32-bit floats or 64-bit whole numbers.
 fn npy(path: &Path, shape: [usize; 3], floats: &[f32], whole: &[i64]) {
     let descr = if whole.is_empty() { "<f4" } else { "<i8" };
-    let mut header =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}, {}, {}), }}", shape[0], shape[1], shape[2]);
+    let mut header = format!(
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}, {}, {}), }}",
+        shape[0], shape[1], shape[2]
+    );
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }
@@ -151,7 +154,11 @@ fn exemplars_of_a_layer_are_records() {
     npy(&train.join("min_seq_acts.npy"), [2, 1, 3], &[-3.0, 0.0, 0.0, 0.0, 0.0, -7.0], &[]);
     npy(&train.join("min_seq_ids.npy"), [2, 1, 3], &[], &[15496, 995, 13, 15496, 995, 13]);
     std::fs::write(train.join("num_tokens_seen.txt"), "1000").unwrap();
-    std::fs::write(folder.path().join("exemplars/exemplar_config.json"), r#"{"hf_model_id":"llama","hf_dataset_configs":[{"hf_dataset_id":"a/fineweb"},{"hf_dataset_id":"b/lmsys"}]}"#).unwrap();
+    std::fs::write(
+        folder.path().join("exemplars/exemplar_config.json"),
+        r#"{"hf_model_id":"llama","hf_dataset_configs":[{"hf_dataset_id":"a/fineweb"},{"hf_dataset_id":"b/lmsys"}]}"#,
+    )
+    .unwrap();
     let texts = Texts { tokenizer: Tokenizer::from_folder(tokenizer.path(), None).unwrap(), pad: Some(50256) };
     let folders: Folders = [(ExemplarSplit::Train, train.clone())].into();
     assert_eq!(exemplars::n_neurons(&folders).unwrap(), 2);
@@ -161,7 +168,9 @@ fn exemplars_of_a_layer_are_records() {
         .units
         .iter()
         .flat_map(|unit| {
-            unit.records.iter().map(|r| (unit.unit.neuron, r.sample.as_str(), r.split, r.window.text.as_str(), r.activations.clone()))
+            unit.records
+                .iter()
+                .map(|r| (unit.unit.neuron, r.sample.as_str(), r.split, r.window.text.as_str(), r.activations.clone()))
         })
         .collect();
     assert_eq!(

@@ -1,0 +1,1 @@
+//! The dataset's layout, in memory.
