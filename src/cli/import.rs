@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 
 use super::arguments::{Arguments, Layers, layers, positive};
+use super::import_formats::{self, ImportDelphi, ImportNeuronpedia, ImportTransluce};
 use super::progress::{StageProgress, Verbosity};
 use super::{open, print};
 use crate::error::Result;
@@ -48,6 +49,22 @@ pub(crate) enum ImportFormat {
 
 Importing again adds what is missing and changes nothing else.")]
     Openai(Box<ImportOpenai>),
+    /// Neuronpedia's dumps, or SAEDashboard's batches.
+    #[command(after_help = "Examples:
+  neuronlake import neuronpedia ./v1/gpt2-small/8-res-jb --lake ./lake
+  neuronlake import neuronpedia ./v1 --model gpt2-small --sources 7-res-jb,8-res-jb
+  neuronlake import neuronpedia ./dashboards --hook 3-transcoder-x=blocks.3.ln2.hook_normalized")]
+    Neuronpedia(Box<ImportNeuronpedia>),
+    /// The folder of one run of delphi: cached latents, explanations, scores.
+    #[command(after_help = "Examples:
+  neuronlake import delphi results/my-run --tokenizer ./model/tokenizer.json --lake ./lake
+  neuronlake import delphi results/my-run --no-latents")]
+    Delphi(Box<ImportDelphi>),
+    /// Explanations and exemplars of Transluce's observatory.
+    #[command(after_help = "Examples:
+  neuronlake import transluce ./results --tokenizer ./model/tokenizer.json --pad 128004 --lake ./lake
+  neuronlake import transluce ./results --no-exemplars")]
+    Transluce(Box<ImportTransluce>),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +100,9 @@ pub(crate) struct ImportOpenai {
 pub(crate) async fn run(arguments: &Arguments, command: &Import) -> Result<()> {
     match &command.format {
         ImportFormat::Openai(openai) => import_openai(arguments, openai).await,
+        ImportFormat::Neuronpedia(command) => import_formats::neuronpedia(arguments, command).await,
+        ImportFormat::Delphi(command) => import_formats::delphi(arguments, command).await,
+        ImportFormat::Transluce(command) => import_formats::transluce(arguments, command).await,
     }
 }
 

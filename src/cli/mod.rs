@@ -9,6 +9,7 @@ mod export;
 pub mod heatmap;
 mod hooks;
 mod import;
+mod import_formats;
 mod language;
 pub mod progress;
 pub mod prompt;

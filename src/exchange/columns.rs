@@ -26,7 +26,7 @@ fn doubles() -> ListBuilder<Float64Builder> {
 
 /// The columns that every table of units begins with.
 #[derive(Default)]
-struct UnitColumns {
+pub(super) struct UnitColumns {
     model: StringBuilder,
     hook_point: StringBuilder,
     layer: Int32Builder,
@@ -35,7 +35,7 @@ struct UnitColumns {
 }
 
 impl UnitColumns {
-    fn push(&mut self, unit: &UnitKey) {
+    pub(super) fn push(&mut self, unit: &UnitKey) {
         self.model.append_value(&unit.model);
         self.hook_point.append_value(&unit.hook_point);
         self.layer.append_option(unit.layer);
@@ -43,14 +43,14 @@ impl UnitColumns {
         self.corpus.append_value(&unit.corpus);
     }
 
-    fn with_corpus(mut self) -> Vec<ArrayRef> {
+    pub(super) fn with_corpus(mut self) -> Vec<ArrayRef> {
         let corpus = Arc::new(self.corpus.finish());
         let mut columns = self.without_corpus();
         columns.push(corpus);
         columns
     }
 
-    fn without_corpus(mut self) -> Vec<ArrayRef> {
+    pub(super) fn without_corpus(mut self) -> Vec<ArrayRef> {
         vec![
             Arc::new(self.model.finish()),
             Arc::new(self.hook_point.finish()),

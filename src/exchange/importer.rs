@@ -8,7 +8,7 @@ use super::known::Known;
 use super::report::{Report, count};
 use super::rows::Block;
 use super::source::blocking;
-use super::unit::UnitData;
+use super::unit::{Firings, UnitData, Window};
 use crate::error::{Error, Result};
 
 /// A format that units can be read from.
@@ -86,6 +86,24 @@ impl Outlet {
         let known = self.known.clone();
         let block = blocking(move || Block::of(units, &known)).await?;
         self.send(Message::Rows(Box::new(block))).await
+    }
+
+    /// Sends firings, each unit's all together; those of units whose firings the lake has are dropped.
+    ///
+    /// # Errors
+    /// As [`Outlet::units`].
+    pub async fn firings(&mut self, units: Vec<Firings>) -> Result<()> {
+        let known = self.known.clone();
+        let block = blocking(move || Block::of_firings(units, &known)).await?;
+        self.send(Message::Rows(Box::new(block))).await
+    }
+
+    /// Sends windows that firings refer to, with their keys; those that the lake has are dropped.
+    ///
+    /// # Errors
+    /// As [`Outlet::units`].
+    pub async fn windows(&mut self, windows: Vec<(i64, Window)>) -> Result<()> {
+        self.send(Message::Rows(Box::new(Block::of_windows(windows)))).await
     }
 
     /// Counts a file that was read.

@@ -26,6 +26,8 @@ pub enum Kept {
     Records,
     /// Rows of `activation_records` that only simulations refer to.
     ScoredRecords,
+    /// Rows of `activations`.
+    Firings,
     /// Rows of `token_activations`.
     TokenMeans,
     /// Rows of `token_effects`.
@@ -63,6 +65,7 @@ impl Known {
             (Kept::Statistics, "neurons", of_corpus.clone()),
             (Kept::Records, "activation_records", format!("{of_corpus} AND sample NOT LIKE 'scored%'")),
             (Kept::ScoredRecords, "activation_records", format!("{of_corpus} AND sample LIKE 'scored%'")),
+            (Kept::Firings, "activations", of_corpus.clone()),
             (Kept::TokenMeans, "token_activations", of_corpus.clone()),
             (Kept::TokenEffects, "token_effects", of_model.clone()),
             (Kept::Links, "neuron_links", of_model),
@@ -83,6 +86,7 @@ impl Known {
         let rows = [
             ("explanations", "explanation"),
             ("simulations", "explanation, simulator, simulator_model, scale"),
+            ("judgements", "explanation, scorer, scorer_model, split"),
             ("scores", "explanation, scorer, scorer_model, calibration, metric, sample_set, split"),
         ];
         for (table, columns) in rows {

@@ -10,8 +10,8 @@ use futures::{Stream, StreamExt, stream};
 use super::export::filter;
 use super::fault::ExchangeError;
 use super::unit::{
-    EffectSide, ExchangedExplanation, ExchangedRecord, ExchangedScore, ExchangedSimulation, Link, LinkSide, Statistics,
-    TokenEffect, TokenMean, UnitData, UnitKey, Window,
+    EffectSide, ExchangedExplanation, ExchangedJudgement, ExchangedRecord, ExchangedScore, ExchangedSimulation, Link,
+    LinkSide, Statistics, TokenEffect, TokenMean, UnitData, UnitKey, Window,
 };
 use crate::error::Result;
 use crate::pipeline::queries::Parameter;
@@ -138,7 +138,8 @@ impl Lot<'_> {
     async fn windows(&self, model: &str, corpus: &str) -> Result<HashMap<i64, Window>> {
         let sql = format!(
             "SELECT t.sequence, t.tokens, t.token_ids FROM token_sequences t JOIN (\
-             SELECT sequence FROM activation_records WHERE {0} UNION SELECT sequence FROM simulations WHERE {0}\
+             SELECT sequence FROM activation_records WHERE {0} UNION SELECT sequence FROM simulations WHERE {0} \
+             UNION SELECT sequence FROM judgements WHERE {0}\
              ) s ON s.sequence = t.sequence WHERE t.model = {1} AND t.corpus = {2}",
             self.of_corpus,
             text(model),
@@ -322,6 +323,7 @@ impl Lot<'_> {
                     sample_no: rows.int(4, row).unwrap_or_default(),
                     text: rows.text(5, row).to_owned(),
                     simulations: Vec::new(),
+                    judgements: Vec::new(),
                     scores: Vec::new(),
                 };
                 found.push((rows.int(0, row), rows.text(1, row).to_owned(), explanation));
@@ -337,6 +339,7 @@ impl Lot<'_> {
             });
         }
         self.simulations(&owners, windows, places).await?;
+        self.judgements(&owners, windows).await?;
         self.scores(&owners).await
     }
 
@@ -381,6 +384,46 @@ impl Lot<'_> {
                 simulation.actual.clone_from(&record.activations);
             }
             unit.explanations[*index].simulations.push(simulation);
+        }
+        Ok(())
+    }
+
+    async fn judgements(
+        &mut self,
+        owners: &HashMap<String, (i32, usize)>,
+        windows: &HashMap<i64, Window>,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT explanation, scorer, scorer_model, sample, rank, split, sequence, activating, predicted, value \
+             FROM judgements WHERE {} AND NOT control \
+             ORDER BY neuron, explanation, scorer, scorer_model, split, sample, rank",
+            self.of_corpus
+        );
+        let mut found = Vec::new();
+        self.each(&sql, |rows| {
+            for row in 0..rows.len() {
+                let sequence = rows.long(6, row).unwrap_or_default();
+                let judgement = ExchangedJudgement {
+                    scorer: rows.text(1, row).to_owned(),
+                    scorer_model: rows.optional_text(2, row),
+                    sample: rows.text(3, row).to_owned(),
+                    rank: rows.int(4, row).unwrap_or_default(),
+                    split: rows.text(5, row).parse()?,
+                    window: windows.get(&sequence).cloned().unwrap_or_default(),
+                    activating: rows.flag(7, row).unwrap_or_default(),
+                    predicted: rows.flag(8, row),
+                    value: rows.double(9, row),
+                };
+                found.push((rows.text(0, row).to_owned(), judgement));
+            }
+            Ok(())
+        })
+        .await?;
+        for (id, judgement) in found {
+            let Some((neuron, index)) = owners.get(&id) else { continue };
+            if let Some(unit) = self.units.get_mut(neuron) {
+                unit.explanations[*index].judgements.push(judgement);
+            }
         }
         Ok(())
     }
@@ -492,6 +535,10 @@ impl Rows {
 
     fn double(&self, column: usize, row: usize) -> Option<f64> {
         self.is_some(column, row).then(|| self.columns[column].as_primitive::<Float64Type>().value(row))
+    }
+
+    fn flag(&self, column: usize, row: usize) -> Option<bool> {
+        self.is_some(column, row).then(|| self.columns[column].as_boolean().value(row))
     }
 
     fn list(&self, column: usize, row: usize) -> ArrayRef {

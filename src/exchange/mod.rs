@@ -16,6 +16,7 @@ pub mod known;
 mod truths;
 
 mod columns;
+mod judged_columns;
 mod rows;
 
 pub mod importer;
@@ -35,3 +36,12 @@ pub mod export;
 pub mod openai;
 
 pub mod tabular;
+
+pub(crate) mod extra;
+pub(crate) mod lines;
+pub(crate) mod loose_json;
+pub(crate) mod pump;
+
+pub mod delphi;
+pub mod neuronpedia;
+pub mod transluce;

@@ -6,17 +6,20 @@ use arrow::array::{ArrayRef, Int32Builder, Int64Builder, ListBuilder, RecordBatc
 use arrow::datatypes::DataType;
 
 use super::columns::{Effects, Explanations, Links, Neurons, Records, Scores, Simulations, TokenMeans, element};
+use super::judged_columns::{FiringColumns, Judgements};
 use super::known::{Kept, Known};
 use super::truths::keep_truths;
-use super::unit::{ExchangedExplanation, UnitData, UnitKey, Window};
+use super::unit::{ExchangedExplanation, Firings, UnitData, UnitKey, Window};
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::tables::definition::{TableDefinition, table};
 
 /// Tables in the order in which a chunk is committed: first what others refer to, last what says that a file is done.
-pub(crate) const TABLES: [&str; 8] = [
+pub(crate) const TABLES: [&str; 10] = [
+    "activations",
     "activation_records",
     "simulations",
+    "judgements",
     "scores",
     "neuron_links",
     "token_effects",
@@ -53,6 +56,28 @@ impl Block {
         }
         rows.into_block(n_units, n_all - n_units)
     }
+
+    /// Firings of these units, each with all of its own, without the units whose firings are known.
+    ///
+    /// # Errors
+    /// When Arrow refuses, which would be our bug.
+    pub(crate) fn of_firings(units: Vec<Firings>, known: &Known) -> Result<Self> {
+        let mut rows = Rows::default();
+        let n_all = units.len() as u64;
+        let mut n_units = 0;
+        for firings in units {
+            if known.claim(Kept::Firings, &firings.unit.hook_point, firings.unit.neuron) {
+                n_units += 1;
+                rows.firings.push(firings);
+            }
+        }
+        rows.into_block(n_units, n_all - n_units)
+    }
+
+    /// Windows that firings refer to, by their keys.
+    pub(crate) fn of_windows(windows: Vec<(i64, Window)>) -> Self {
+        Self { n_units: 0, n_known: 0, batches: vec![None; TABLES.len()], windows }
+    }
 }
 
 #[derive(Default)]
@@ -64,7 +89,9 @@ struct Rows {
     links: Links,
     explanations: Explanations,
     simulations: Simulations,
+    judgements: Judgements,
     scores: Scores,
+    firings: FiringColumns,
     windows: std::collections::HashMap<i64, Window>,
 }
 
@@ -130,6 +157,22 @@ impl Rows {
                 any = true;
             }
         }
+        let mut claimed: Vec<([&str; 3], bool)> = Vec::new();
+        for judgement in &explanation.judgements {
+            let model = judgement.scorer_model.as_deref().unwrap_or_default();
+            let method = [judgement.scorer.as_str(), model, judgement.split.as_str()];
+            let found = claimed.iter().find(|(other, _)| *other == method).map(|(_, ours)| *ours);
+            let ours = found.unwrap_or_else(|| {
+                let ours = known.claim_row("judgements", [id.as_str()].into_iter().chain(method));
+                claimed.push((method, ours));
+                ours
+            });
+            if ours {
+                let sequence = self.window(&judgement.window);
+                self.judgements.push(unit, &id, sequence, judgement);
+                any = true;
+            }
+        }
         for score in &explanation.scores {
             let model = score.scorer_model.as_deref().unwrap_or_default();
             let cells: [&str; 7] =
@@ -156,8 +199,10 @@ impl Rows {
 
     fn into_block(self, n_units: u64, n_known: u64) -> Result<Block> {
         let columns = [
+            self.firings.columns(),
             self.records.columns(),
             self.simulations.columns(),
+            self.judgements.columns(),
             self.scores.columns(),
             self.links.columns(),
             self.effects.columns(),

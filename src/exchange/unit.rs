@@ -145,6 +145,8 @@ pub struct ExchangedExplanation {
     pub text: String,
     /// Rows of `simulations`, own (never of a control).
     pub simulations: Vec<ExchangedSimulation>,
+    /// Rows of `judgements`, own (never of a control).
+    pub judgements: Vec<ExchangedJudgement>,
     /// Rows of `scores`.
     pub scores: Vec<ExchangedScore>,
 }
@@ -172,6 +174,42 @@ pub struct ExchangedSimulation {
     pub expected: Vec<Option<f32>>,
     /// Probability of each of 0..=10 at each token, shape `[seq_len, 11]`, 0 where it was not told; empty without distributions.
     pub distribution: Vec<f32>,
+}
+
+/// What a judge made of one window, given an explanation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExchangedJudgement {
+    /// Judge: `detection`, `fuzzing`, …
+    pub scorer: String,
+    /// Model behind it; `None` without one or where the source does not tell.
+    pub scorer_model: Option<String>,
+    /// Sample of the record it is about.
+    pub sample: String,
+    /// Rank of that record.
+    pub rank: i32,
+    /// Split of that record, never `train`.
+    pub split: Split,
+    /// Tokens.
+    pub window: Window,
+    /// Whether the unit fires on the window.
+    pub activating: bool,
+    /// What the judge said; `None` when it failed.
+    pub predicted: Option<bool>,
+    /// Probability of its saying so, 0..=1, where it tells.
+    pub value: Option<f64>,
+}
+
+/// All firings of one unit: rows of `activations`, too many to be held for many units at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Firings {
+    /// Whose rows these are.
+    pub unit: UnitKey,
+    /// Key of the window of each, as [`Window::sequence`] has it; shape `[n]`.
+    pub sequences: Vec<i64>,
+    /// 0-based token in the window, shape `[n]`.
+    pub positions: Vec<i32>,
+    /// Raw units of the model, shape `[n]`.
+    pub activations: Vec<f32>,
 }
 
 /// One number about one explanation.

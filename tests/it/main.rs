@@ -15,6 +15,8 @@ mod durable_replies;
 #[cfg(test)]
 mod echo;
 #[cfg(test)]
+mod exchange_formats;
+#[cfg(test)]
 mod fake_model;
 #[cfg(test)]
 mod fault_server;

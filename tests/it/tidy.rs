@@ -127,7 +127,7 @@ const EDGES: [(&str, &[&str]); 22] = [
             "token_sequences",
         ],
     ),
-    ("exchange", &["error", "hash", "pipeline", "scores", "session", "tables", "token_sequences"]),
+    ("exchange", &["error", "hash", "models", "pipeline", "scores", "session", "tables", "token_sequences"]),
     ("docs", &["functions", "pipeline", "tables"]),
     (
         "cli",

@@ -255,6 +255,7 @@ fn explanation(
         sample_no,
         text: scored.explanation.into_owned(),
         simulations: Vec::new(),
+        judgements: Vec::new(),
         scores: Vec::new(),
     };
     let simulation = scored.scored_simulation;
