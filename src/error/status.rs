@@ -16,6 +16,7 @@ impl Error {
             | Self::ApiKeyMissing { .. }
             | Self::PriceUnknown { .. }
             | Self::SettingsChanged { .. } => 2,
+            Self::Search(error) if error.is_usage() => 2,
             Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,
         }

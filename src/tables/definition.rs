@@ -29,6 +29,7 @@ schemas![
     "activations",
     "completions",
     "explanations",
+    "explanation_vectors",
     "simulations",
     "judgements",
     "scores",

@@ -1,0 +1,1 @@
+//! Exact against brute force, approximate by its recall.
