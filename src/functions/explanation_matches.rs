@@ -52,9 +52,7 @@ impl ExplanationMatches {
     async fn rank(&self) -> Result<(Arc<Index>, Ranking), Error> {
         let engine = self.host.session.context()?;
         match &self.wanted {
-            Wanted::Keyword(query) => {
-                Ok((self.host.search.current(&engine).await?, Ranking::Keyword(query.clone())))
-            }
+            Wanted::Keyword(query) => Ok((self.host.search.current(&engine).await?, Ranking::Keyword(query.clone()))),
             Wanted::Semantic { words, encoder } => {
                 let encoder = self.host.methods.text_encoder(encoder.as_deref())?;
                 let index = self.host.search.with_vectors(&engine, encoder.as_ref(), &|_, _| ()).await?;

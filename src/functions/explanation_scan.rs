@@ -11,11 +11,12 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::equivalence::EquivalenceProperties;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
@@ -26,7 +27,6 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SortOrderPushdownResult,
 };
-use datafusion::catalog::Session;
 use rayon::prelude::*;
 use tokio::sync::mpsc::Sender;
 
@@ -305,7 +305,8 @@ impl ExplanationScan {
 
     /// Hits from anywhere with the columns wanted.
     fn gather(&self, hits: &[Hit]) -> Result<RecordBatch> {
-        let mut batches: Vec<(u32, usize)> = hits.iter().map(|hit| (hit.segment, hit.row as usize / BATCH_ROWS)).collect();
+        let mut batches: Vec<(u32, usize)> =
+            hits.iter().map(|hit| (hit.segment, hit.row as usize / BATCH_ROWS)).collect();
         batches.sort_unstable();
         batches.dedup();
         let place = |hit: &Hit| {
@@ -438,10 +439,7 @@ impl ExecutionPlan for ExplanationScan {
         Ok(self)
     }
 
-    fn try_pushdown_sort(
-        &self,
-        order: &[PhysicalSortExpr],
-    ) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
         Ok(match self.in_order(order) {
             Some(inner) => SortOrderPushdownResult::Exact { inner: Arc::new(inner) },
             None => SortOrderPushdownResult::Unsupported,

@@ -34,7 +34,8 @@ impl TableFunctionImpl for KeywordMatches {
         let values = table_arguments("keyword_matches", &["words"], 1, args.exprs())?;
         let words = text_argument("keyword_matches", "words", &values[0])?;
         let Some(query) = KeywordQuery::new(&words) else {
-            let error = SearchError::NoWords { place: "'keyword_matches'".to_owned(), got: words.chars().take(60).collect() };
+            let error =
+                SearchError::NoWords { place: "'keyword_matches'".to_owned(), got: words.chars().take(60).collect() };
             return Err(DataFusionError::from(Error::from(error)));
         };
         Ok(Arc::new(ExplanationMatches::new("keyword_matches", &self.host, Wanted::Keyword(query))))

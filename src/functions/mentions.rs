@@ -99,9 +99,7 @@ fn answers(texts: &ArrayRef, words: &str) -> Result<BooleanArray> {
         DataType::Dictionary(_, values) if values.is_string() => {
             Ok(needle.in_strings(cast(texts, &DataType::Utf8)?.as_string::<i32>()))
         }
-        DataType::LargeUtf8 | DataType::Null => {
-            Ok(needle.in_strings(cast(texts, &DataType::Utf8)?.as_string::<i32>()))
-        }
+        DataType::LargeUtf8 | DataType::Null => Ok(needle.in_strings(cast(texts, &DataType::Utf8)?.as_string::<i32>())),
         other => exec_err!("'mentions': expected text, got {other}"),
     }
 }

@@ -84,7 +84,8 @@ impl SearchIndex {
         let files = table.as_ref().map(data_files).transpose()?.unwrap_or_default();
         let files: Vec<_> = files.into_iter().filter(|file| file.partition("encoder") == Some(encoder)).collect();
         let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        let known = manifest.vectors.get(encoder).filter(|known| known.files.iter().all(|f| names.contains(f.as_str())));
+        let known =
+            manifest.vectors.get(encoder).filter(|known| known.files.iter().all(|f| names.contains(f.as_str())));
         let mut entry = match known {
             Some(known) => known.clone(),
             None => VectorsEntry { version: None, width: 0, files: Vec::new(), segments: Vec::new(), recall: None },

@@ -183,7 +183,9 @@ impl SearchIndex {
         let mut manifest = Manifest::read(&self.folder)?.unwrap_or_else(Manifest::empty);
         // Numbers of files that a killed build left are not used again: readers of older manifests may have them open.
         self.skip_numbers(&mut manifest)?;
-        if versions.explanations != manifest.explanations && !self.update_texts(engine, &versions, &mut manifest).await? {
+        if versions.explanations != manifest.explanations
+            && !self.update_texts(engine, &versions, &mut manifest).await?
+        {
             return Ok(None);
         }
         let is_current = facts::update(self, engine, &versions, &mut manifest).await?;
@@ -231,7 +233,9 @@ impl SearchIndex {
                 let next = rows.next().await.transpose()?;
                 let is_last = next.is_none();
                 match next {
-                    Some(batch) => batches.push_batch(RecordBatch::try_new(Arc::clone(&TEXTS), batch.columns().to_vec())?)?,
+                    Some(batch) => {
+                        batches.push_batch(RecordBatch::try_new(Arc::clone(&TEXTS), batch.columns().to_vec())?)?
+                    }
                     None => batches.finish_buffered_batch()?,
                 }
                 while let Some(batch) = batches.next_completed_batch() {

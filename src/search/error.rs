@@ -41,7 +41,9 @@ pub enum SearchError {
         got: usize,
     },
     /// Tables that change faster than they can be read.
-    #[error("tables {tables} changed while they were being indexed, {tries} times in a row; try again when nothing is being written")]
+    #[error(
+        "tables {tables} changed while they were being indexed, {tries} times in a row; try again when nothing is being written"
+    )]
     Moving {
         /// Their names.
         tables: String,

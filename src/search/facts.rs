@@ -81,11 +81,8 @@ fn write_facts(folder: &Path, entry: &SegmentEntry, number: u64, facts: &HashMap
                 density.append_option(found.1);
                 max.append_option(found.2);
             }
-            let columns = vec![
-                Arc::new(score.finish()) as _,
-                Arc::new(density.finish()) as _,
-                Arc::new(max.finish()) as _,
-            ];
+            let columns =
+                vec![Arc::new(score.finish()) as _, Arc::new(density.finish()) as _, Arc::new(max.finish()) as _];
             Ok(RecordBatch::try_new(Arc::clone(&FACTS), columns)?)
         })
         .collect::<Result<_>>()?;

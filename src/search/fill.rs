@@ -78,7 +78,8 @@ async fn fill(
     let mut missing: Vec<(u32, u32)> = Vec::new();
     for (number, segment) in index.segments.iter().enumerate() {
         let places = places(segment, number as u32)?;
-        missing.extend(places.iter().filter(|(key, ..)| !stored.contains(key)).map(|(_, segment, row)| (*segment, *row)));
+        missing
+            .extend(places.iter().filter(|(key, ..)| !stored.contains(key)).map(|(_, segment, row)| (*segment, *row)));
     }
     drop(stored);
     let total = missing.len();
@@ -116,7 +117,8 @@ async fn fill(
                 return Err(SearchError::Width { encoder, expected, got: vector.len() }.into());
             }
         }
-        let mut lists = ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+        let mut lists =
+            ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
         for number in &chosen {
             lists.values().append_slice(&vectors[*number]);
             lists.append(true);

@@ -90,7 +90,8 @@ impl Index {
     /// Vectors of an encoder, by segment.
     pub(super) fn vectors(&self, encoder: &str) -> Result<Vec<&Vectors>> {
         let found = self.vectors.iter().find(|(name, _)| name == encoder);
-        let found = found.ok_or_else(|| crate::error::Error::internal(format!("no vectors of '{encoder}' in the index")))?;
+        let found =
+            found.ok_or_else(|| crate::error::Error::internal(format!("no vectors of '{encoder}' in the index")))?;
         Ok(found.1.iter().map(AsRef::as_ref).collect())
     }
 
@@ -163,7 +164,10 @@ impl Segment {
     pub(super) fn strings(&self, batch: usize, column: usize) -> Result<&StringArray> {
         let array = self.column(batch, column)?;
         array.as_string_opt::<i32>().filter(|array| array.len() == self.batch_rows(batch)).ok_or_else(|| {
-            fault(Path::new(&format!("segment-{}", self.number)), format!("expected text in column {column} of batch {batch}"))
+            fault(
+                Path::new(&format!("segment-{}", self.number)),
+                format!("expected text in column {column} of batch {batch}"),
+            )
         })
     }
 }

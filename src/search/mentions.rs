@@ -47,7 +47,8 @@ impl Needle {
     /// around it decides; `None` when the rest of the text must be looked at.
     fn holds_at(&self, text: &str, start: usize, end: usize) -> Option<bool> {
         let [word] = self.words.as_slice() else { return None };
-        let (Some(before), Some(found), Some(after)) = (text.get(..start), text.get(start..end), text.get(end..)) else {
+        let (Some(before), Some(found), Some(after)) = (text.get(..start), text.get(start..end), text.get(end..))
+        else {
             return Some(false);
         };
         if before.chars().next_back().is_some_and(char::is_alphanumeric) {

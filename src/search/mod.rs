@@ -5,11 +5,11 @@
 //! ([`vectors`], compared by [`nearest`]). [`build`] brings it up to date with the Delta versions of its tables before every query;
 //! [`fill`] computes vectors that are missing.
 
+mod align;
 pub(crate) mod bm25;
 pub(crate) mod build;
 mod disk;
 pub mod error;
-mod align;
 mod facts;
 pub(crate) mod fill;
 pub(crate) mod index;

@@ -74,7 +74,8 @@ impl RowsFile {
     pub(super) fn open(path: &Path, schema: &SchemaRef, n_rows: usize) -> Result<Self> {
         let bytes = map(path)?;
         let damaged = |reason: &str| fault(path, reason);
-        let end = bytes.len().checked_sub(TRAILER).ok_or_else(|| damaged("expected an Arrow file, got a shorter one"))?;
+        let end =
+            bytes.len().checked_sub(TRAILER).ok_or_else(|| damaged("expected an Arrow file, got a shorter one"))?;
         let trailer = bytes[end..].try_into().map_err(|_| damaged("expected ten bytes at the end"))?;
         let start = read_footer_length(trailer).ok().and_then(|length| end.checked_sub(length));
         let start = start.ok_or_else(|| damaged("expected an Arrow file's footer"))?;

@@ -107,7 +107,13 @@ impl Vectors {
 }
 
 /// Writes the files of a segment's vectors beside the floats: a vector or zeros a row, `present` says which.
-pub(super) fn write_quantised(folder: &Path, number: u64, width: usize, floats: &[f32], present: &[bool]) -> Result<()> {
+pub(super) fn write_quantised(
+    folder: &Path,
+    number: u64,
+    width: usize,
+    floats: &[f32],
+    present: &[bool],
+) -> Result<()> {
     let words = width.div_ceil(64);
     let mut bytes = vec![0i8; floats.len()];
     let mut all_signs = vec![0u64; present.len() * words];

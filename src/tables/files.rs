@@ -25,7 +25,10 @@ impl DataFile {
 
 /// The data files of the version that is open, by name.
 pub(crate) fn data_files(table: &DeltaTable) -> Result<Vec<DataFile>> {
-    #[expect(deprecated, reason = "scans of some files are asked for by these; nothing else carries path, partition and deletions")]
+    #[expect(
+        deprecated,
+        reason = "scans of some files are asked for by these; nothing else carries path, partition and deletions"
+    )]
     let adds = table.snapshot()?.log_data().into_iter().map(|file| file.add_action());
     let mut files: Vec<DataFile> = adds
         .map(|add| {

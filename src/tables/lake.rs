@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use serde::{Deserialize, Serialize};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::definition::TableDefinition;

@@ -20,7 +20,16 @@ fn what_is_no_condition_is_refused() {
     let deep = "(".repeat(50_000);
     let long = "a".repeat(LONGEST_CONDITION + 1);
     let cases = [
-        "", ";", "TRUE; DROP TABLE scores", "layer = 1) OR (TRUE", "DELETE FROM scores", "layer >", "'open", "1 LIMIT 5", &deep, &long,
+        "",
+        ";",
+        "TRUE; DROP TABLE scores",
+        "layer = 1) OR (TRUE",
+        "DELETE FROM scores",
+        "layer >",
+        "'open",
+        "1 LIMIT 5",
+        &deep,
+        &long,
     ];
     for text in cases {
         let error = condition(text).unwrap_err();
