@@ -95,6 +95,11 @@ pub fn queries_page() -> String {
             "The stages that `neuronlake run` executes, in this order; each writes one table.",
         ),
         (Kind::View, "Views", "Present by name in every session."),
+        (
+            Kind::Search,
+            "Search",
+            "What `neuronlake search` runs; each takes any condition on the columns of `searchable_explanations`.",
+        ),
         (Kind::Example, "Examples", "Analyses to run as they are or to start from."),
     ];
     for (kind, title, about) in kinds {

@@ -653,6 +653,9 @@ pub enum Error {
     /// The engine refused a plan or failed while running it.
     #[error("{}", in_words(.0))]
     DataFusion(Box<DataFusionError>),
+    /// A search or its index.
+    #[error(transparent)]
+    Search(#[from] crate::search::error::SearchError),
     /// Arrow refused.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),

@@ -39,6 +39,8 @@ pub mod scores;
 
 pub mod tables;
 
+pub mod search;
+
 pub mod functions;
 pub mod session;
 

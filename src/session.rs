@@ -16,11 +16,12 @@ use parking_lot::RwLock;
 
 use crate::completions::language_models::{LanguageModelOptions, LanguageModels};
 use crate::error::{Error, Result};
-use crate::functions::{self, Host, MethodRegistry};
+use crate::functions::{self, Host, IndexedViews, MethodRegistry};
 use crate::models::cache::Models;
 use crate::neurons::pass::PassProgress;
 use crate::pipeline::queries::{Kind, of_kind, written};
 use crate::scores::leak::LeakRule;
+use crate::search::build::SearchIndex;
 use crate::tables::catalog::{LakeSchema, View};
 use crate::tables::lake::Lake;
 
@@ -69,6 +70,7 @@ pub struct Session {
     models: Arc<Models>,
     methods: Arc<MethodRegistry>,
     progress: Arc<PassProgress>,
+    search: Arc<SearchIndex>,
 }
 
 impl std::fmt::Debug for Session {
@@ -109,7 +111,8 @@ impl Session {
 
         let views =
             of_kind(Kind::View).map(|query| View { name: query.name.clone(), sql: query.sql.clone() }).collect();
-        let schema = Arc::new(LakeSchema::new(lake.clone(), views));
+        let search = Arc::new(SearchIndex::new(&lake));
+        let schema = Arc::new(LakeSchema::new(lake.clone(), views, Arc::new(IndexedViews::new(&search))));
         schema.attach(&context);
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("main", schema)?;
@@ -125,9 +128,10 @@ impl Session {
             models: Arc::clone(&models),
             progress: Arc::clone(&progress),
             methods: Arc::clone(&methods),
+            search: Arc::clone(&search),
         };
         functions::register(&context, &host);
-        Ok(Self { context, lake, models, methods, progress })
+        Ok(Self { context, lake, models, methods, progress, search })
     }
 
     /// Plans a query.
@@ -160,6 +164,11 @@ impl Session {
     /// Explainers, simulators and judges, with the language models behind them.
     pub fn methods(&self) -> &Arc<MethodRegistry> {
         &self.methods
+    }
+
+    /// The search index of the lake.
+    pub(crate) fn search(&self) -> &Arc<SearchIndex> {
+        &self.search
     }
 
     /// How far the pass under way is.

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::language::LanguageArguments;
 use super::progress::Verbosity;
+use super::search_arguments::{Index, Search};
 use super::table::Format;
 use crate::error::Result;
 use crate::functions::FirstToken;
@@ -46,6 +47,10 @@ pub(crate) enum Command {
     Sql(Sql),
     /// List, show or run the queries that come with the program.
     Query(Query),
+    /// Find explanations by their words and by their meaning.
+    Search(Search),
+    /// Bring the search index up to date, with the vectors that searches by meaning compare.
+    Index(Index),
     /// List the hook points of a model.
     Hooks(Hooks),
     /// Ask methods about planted neurons, whose true explanations are known.

@@ -10,12 +10,15 @@ pub mod heatmap;
 mod hooks;
 mod import;
 mod import_formats;
+mod index;
 mod language;
 pub mod progress;
 pub mod prompt;
 mod pull;
 mod query;
 mod run;
+mod search;
+mod search_arguments;
 mod selftest;
 mod sql;
 pub mod table;
@@ -74,6 +77,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Run(command) => run::run(arguments, command).await,
         Command::Sql(command) => sql::sql(arguments, command).await,
         Command::Query(command) => query::query(arguments, command).await,
+        Command::Search(command) => search::search(arguments, command).await,
+        Command::Index(command) => index::index(arguments, command).await,
         Command::Hooks(command) => hooks::hooks(command),
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,

@@ -28,7 +28,7 @@ pub(crate) async fn query(_: &Arguments, command: &Query) -> Result<()> {
 
 fn list() -> String {
     let mut text = String::new();
-    for kind in [Kind::Example, Kind::View, Kind::Pipeline] {
+    for kind in [Kind::Example, Kind::Search, Kind::View, Kind::Pipeline] {
         text.push_str(&format!("{}\n", kind.folder()));
         for query in queries::of_kind(kind) {
             text.push_str(&format!("  {:<26} {}\n", query.name, query.summary));

@@ -22,6 +22,7 @@ use crate::models::cache::Models;
 use crate::models::hook_points::HookPoint;
 use crate::neurons::pass::PassProgress;
 use crate::neurons::selection::NeuronSelection;
+use crate::search::build::SearchIndex;
 use crate::session::WeakSession;
 use crate::tables::definition::table;
 use crate::tables::lake::Lake;
@@ -55,6 +56,7 @@ pub(crate) struct Host {
     pub(crate) models: Arc<Models>,
     pub(crate) progress: Arc<PassProgress>,
     pub(crate) methods: Arc<MethodRegistry>,
+    pub(crate) search: Arc<SearchIndex>,
 }
 
 /// Arguments read, model loaded, hook point found.

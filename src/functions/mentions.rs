@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::{cast, concat};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
-use regex::Regex;
 
 use super::arguments::{document, signature, strings};
+use crate::search::mentions::Needle;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Mentions {
@@ -23,7 +24,8 @@ impl Default for Mentions {
             documentation: document(
                 "True when the text holds the word or phrase, whole and in any case; the last word may carry a plural or \
                  possessive ending (s, es, 's), so 'plural' finds \"plurals\" but not \"pluralism\". Words of a phrase may \
-                 be parted by any space or punctuation. NULL when an argument is NULL.",
+                 be parted by any space or punctuation. NULL when an argument is NULL. For patterns there is the operator ~, \
+                 and ~* in any case: text ~* '\\bplural\\w*'.",
                 "mentions(text, words)",
                 "SELECT mentions('Plurals of nouns', 'plural') AS found, mentions('pluralism', 'plural') AS not_found",
             ),
@@ -45,22 +47,40 @@ impl ScalarUDFImpl for Mentions {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let texts = strings("mentions", &args.args[0], args.number_rows)?;
-        let words = strings("mentions", &args.args[1], args.number_rows)?;
-        // A query has one needle as a rule: compile again only when it changes.
-        let mut current: Option<(&str, Regex)> = None;
-        let mut found = Vec::with_capacity(args.number_rows);
-        for (text, words) in texts.iter().zip(words.iter()) {
-            let (Some(text), Some(words)) = (text, words) else {
-                found.push(None);
-                continue;
+        let n_rows = args.number_rows;
+        if let ColumnarValue::Scalar(words) = &args.args[1]
+            && let Some(words) = words.try_as_str()
+        {
+            let texts = args.args[0].to_array(n_rows)?;
+            let found = match words {
+                Some(words) => answers(&texts, words)?,
+                None => BooleanArray::new_null(texts.len()),
             };
-            if current.as_ref().is_none_or(|(compiled, _)| *compiled != words) {
-                current = Some((words, pattern(words)?));
-            }
-            found.push(current.as_ref().map(|(_, regex)| regex.is_match(text)));
+            return Ok(match &args.args[0] {
+                ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
+                ColumnarValue::Array(_) => ColumnarValue::Array(Arc::new(found)),
+            });
         }
-        Ok(ColumnarValue::Array(Arc::new(BooleanArray::from(found))))
+        let texts: ArrayRef = Arc::new(strings("mentions", &args.args[0], n_rows)?);
+        let words = strings("mentions", &args.args[1], n_rows)?;
+        // Rows that ask for the same words stand together as a rule.
+        let mut parts: Vec<ArrayRef> = Vec::new();
+        let mut first = 0;
+        while first < n_rows {
+            let wanted = words.is_valid(first).then(|| words.value(first));
+            let next = |row: &usize| words.is_valid(*row).then(|| words.value(*row)) != wanted;
+            let end = (first + 1..n_rows).find(next).unwrap_or(n_rows);
+            parts.push(match wanted {
+                Some(wanted) => Arc::new(answers(&texts.slice(first, end - first), wanted)?),
+                None => Arc::new(BooleanArray::new_null(end - first)),
+            });
+            first = end;
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(match parts.is_empty() {
+            true => Arc::new(BooleanArray::new_null(0)),
+            false => concat(&parts)?,
+        }))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -68,14 +88,18 @@ impl ScalarUDFImpl for Mentions {
     }
 }
 
-/// Word boundaries are taken around letters and digits only, so that the quotes of a token list part words.
-fn pattern(words: &str) -> Result<Regex> {
-    let parts: Vec<String> =
-        words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(regex::escape).collect();
-    if parts.is_empty() {
-        return exec_err!("'mentions': expected a word or phrase, got '{words}'");
+fn answers(texts: &ArrayRef, words: &str) -> Result<BooleanArray> {
+    let Some(needle) = Needle::new(words) else {
+        let shown: String = words.chars().take(60).collect();
+        return exec_err!("'mentions': expected a word or phrase, got '{shown}'");
+    };
+    match texts.data_type() {
+        DataType::Utf8View => Ok(needle.in_views(texts.as_string_view())),
+        DataType::Utf8 => Ok(needle.in_strings(texts.as_string::<i32>())),
+        DataType::Dictionary(_, values) if values.is_string() => {
+            Ok(needle.in_strings(cast(texts, &DataType::Utf8)?.as_string::<i32>()))
+        }
+        DataType::LargeUtf8 | DataType::Null => Ok(needle.in_strings(cast(texts, &DataType::Utf8)?.as_string::<i32>())),
+        other => exec_err!("'mentions': expected text, got {other}"),
     }
-    let phrase = parts.join(r"[^\p{L}\p{N}]+");
-    Regex::new(&format!(r"(?i)(?:^|[^\p{{L}}\p{{N}}]){phrase}(?:e?s|['’]s)?(?:[^\p{{L}}\p{{N}}]|$)"))
-        .or_else(|e| exec_err!("'mentions': {e}"))
 }

@@ -131,6 +131,19 @@ impl MethodRegistry {
         }
     }
 
+    /// The text encoder of a name as searches take it: a folder, `openai:NAME`, or the default one.
+    ///
+    /// # Errors
+    /// As for loading one.
+    pub(crate) fn text_encoder(&self, name: Option<&str>) -> Result<Arc<dyn TextEncoder>> {
+        let name = match name {
+            None => None,
+            Some(name) if name.contains(':') => Some(name.parse()?),
+            Some(folder) => Some(ModelName { engine: Engine::Local, model: folder.to_owned() }),
+        };
+        self.encoder(name.as_ref())
+    }
+
     /// The text encoder of a folder, or the default one.
     fn encoder(&self, name: Option<&ModelName>) -> Result<Arc<dyn TextEncoder>> {
         // Held while loading: two callers must not both fill the memory with one model.

@@ -39,11 +39,14 @@ mod collect_activations;
 mod collection_pass;
 mod document_split;
 mod explain;
+mod explanation_matches;
+mod explanation_scan;
 mod firings;
 mod fit_calibration;
 mod heatmap;
 mod judge;
 mod judgement_summaries;
+mod keyword_matches;
 mod lookups;
 mod mentions;
 mod methods;
@@ -54,6 +57,7 @@ mod read_corpus;
 mod records;
 mod revision;
 mod score_summaries;
+mod semantic_matches;
 mod simulate;
 mod split_records;
 mod stream;
@@ -65,6 +69,7 @@ mod window_sums;
 
 pub(crate) use collect_activations::Host;
 pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+pub(crate) use explanation_matches::IndexedViews;
 pub use methods::{Method, MethodRegistry};
 
 /// One entry of docs/functions.md.
@@ -96,6 +101,8 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("read_corpus", Arc::new(read_corpus::ReadCorpus));
     context.register_udtf("collect_activations", Arc::new(collect_activations::CollectActivations::new(host)));
     context.register_udtf("firings", Arc::new(firings::Firings::new(host)));
+    context.register_udtf("keyword_matches", Arc::new(keyword_matches::KeywordMatches::new(host)));
+    context.register_udtf("semantic_matches", Arc::new(semantic_matches::SemanticMatches::new(host)));
 }
 
 /// What docs/functions.md and `\df` say, in alphabetical order.
@@ -118,6 +125,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("read_corpus", read_corpus::documentation()),
         ("collect_activations", collect_activations::documentation()),
         ("firings", firings::documentation()),
+        ("keyword_matches", keyword_matches::documentation()),
+        ("semantic_matches", semantic_matches::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars
         .iter()

@@ -46,7 +46,9 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "neuron_summary",
         "record_tokens",
         "scorer_agreement",
+        "searchable_explanations",
     ),
+    queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(
         "examples", Example:
         "best_explained",
@@ -71,6 +73,8 @@ pub enum Kind {
     Pipeline,
     /// `queries/views`: present by name in every session.
     View,
+    /// `queries/search`: what `neuronlake search` runs.
+    Search,
     /// `queries/examples`: an analysis for people.
     Example,
 }
@@ -81,6 +85,7 @@ impl Kind {
         match self {
             Self::Pipeline => "pipeline",
             Self::View => "views",
+            Self::Search => "search",
             Self::Example => "examples",
         }
     }
@@ -95,6 +100,8 @@ pub enum Parameter {
     Integer(i64),
     /// Any other number, as written.
     Number(String),
+    /// An SQL expression, parsed and written out again: it goes in as it is, in brackets.
+    Expression(String),
 }
 
 impl Parameter {
@@ -109,14 +116,11 @@ impl Parameter {
 
     /// The value as an SQL literal.
     pub fn to_sql(&self) -> String {
-        self.token().to_string()
-    }
-
-    fn token(&self) -> Token {
         match self {
-            Self::Text(text) => Token::SingleQuotedString(text.replace('\'', "''")),
-            Self::Integer(integer) => Token::Number(integer.to_string(), false),
-            Self::Number(number) => Token::Number(number.clone(), false),
+            Self::Text(text) => Token::SingleQuotedString(text.replace('\'', "''")).to_string(),
+            Self::Integer(integer) => integer.to_string(),
+            Self::Number(number) => number.clone(),
+            Self::Expression(expression) => format!("({expression})"),
         }
     }
 }
@@ -127,6 +131,7 @@ impl std::fmt::Display for Parameter {
             Self::Text(text) => write!(f, "'{text}'"),
             Self::Integer(integer) => write!(f, "{integer}"),
             Self::Number(number) => write!(f, "{number}"),
+            Self::Expression(expression) => write!(f, "{expression}"),
         }
     }
 }
@@ -246,7 +251,7 @@ impl Query {
                 expected: format!("{name}=…"),
                 got: "nothing".to_owned(),
             })?;
-            sql.push_str(&value.token().to_string());
+            sql.push_str(&value.to_sql());
         }
         Ok(sql)
     }
@@ -320,7 +325,11 @@ fn parameter(text: &str) -> Option<(String, Option<Parameter>)> {
         Some((name, default)) => {
             let default = default.trim();
             let unquoted = default.strip_prefix('\'').and_then(|d| d.strip_suffix('\''));
-            (name.trim(), Some(unquoted.map_or_else(|| Parameter::parse(default), |d| Parameter::Text(d.to_owned()))))
+            let written = || match default {
+                "TRUE" => Parameter::Expression(default.to_owned()),
+                other => Parameter::parse(other),
+            };
+            (name.trim(), Some(unquoted.map_or_else(written, |d| Parameter::Text(d.to_owned()))))
         }
     };
     Some((name.strip_prefix('$')?.to_owned(), default))

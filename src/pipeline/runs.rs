@@ -275,6 +275,7 @@ fn json_value(parameter: &Parameter) -> serde_json::Value {
         Parameter::Text(text) => text.as_str().into(),
         Parameter::Integer(integer) => (*integer).into(),
         Parameter::Number(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
+        Parameter::Expression(expression) => expression.as_str().into(),
     }
 }
 

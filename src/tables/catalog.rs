@@ -22,11 +22,19 @@ pub(crate) struct View {
     pub(crate) sql: String,
 }
 
+/// Keeps the rows of some views.
+#[async_trait]
+pub(crate) trait Materialised: Send + Sync + std::fmt::Debug {
+    /// The rows of a view, where they are kept and in step with its tables.
+    async fn provider(&self, view: &str) -> Result<Option<Arc<dyn TableProvider>>>;
+}
+
 /// The lake's tables and views. A name is resolved when a query is planned, so each query sees one whole version of
 /// each table, and the next query the next.
 pub(crate) struct LakeSchema {
     lake: Lake,
     views: Vec<View>,
+    materialised: Arc<dyn Materialised>,
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
 }
@@ -38,8 +46,8 @@ impl std::fmt::Debug for LakeSchema {
 }
 
 impl LakeSchema {
-    pub(crate) fn new(lake: Lake, views: Vec<View>) -> Self {
-        Self { lake, views, session: OnceLock::new() }
+    pub(crate) fn new(lake: Lake, views: Vec<View>, materialised: Arc<dyn Materialised>) -> Self {
+        Self { lake, views, materialised, session: OnceLock::new() }
     }
 
     /// Names the session that plans the views; called once, by the session itself.
@@ -67,7 +75,10 @@ impl SchemaProvider for LakeSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(view) = self.views.iter().find(|view| view.name == name) {
-            return self.plan_view(view).await;
+            return match self.materialised.provider(name).await? {
+                Some(rows) => Ok(Some(rows)),
+                None => self.plan_view(view).await,
+            };
         }
         let Some(definition) = table(name) else {
             return Ok(None);

@@ -31,6 +31,7 @@ schemas![
     "activations",
     "completions",
     "explanations",
+    "explanation_vectors",
     "simulations",
     "judgements",
     "scores",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::definition::TableDefinition;
@@ -126,9 +127,57 @@ impl Lake {
         }
     }
 
+    /// Which version of a table is the newest, without reading the table: `None` when it was never written.
+    ///
+    /// # Errors
+    /// When the folder or its log cannot be read.
+    pub async fn version(&self, definition: &TableDefinition) -> Result<Option<TableVersion>> {
+        let url = self.table_url(definition)?;
+        let Ok(log) = url.to_file_path().map(|path| path.join("_delta_log")) else {
+            let Some(table) = self.open(definition).await? else { return Ok(None) };
+            let number = table.version().map_or(0, |version| version);
+            return Ok(Some(TableVersion { number, commit: String::new() }));
+        };
+        newest_commit(&log).map_err(|source| Error::File { path: log, source })
+    }
+
+    /// Folder of the search index: inside a local lake, else in the user's cache.
+    pub fn search_path(&self) -> PathBuf {
+        match self.local_path() {
+            Some(path) => path.join("_search"),
+            None => self.scratch_path().join("_search"),
+        }
+    }
+
     fn table_url(&self, definition: &TableDefinition) -> Result<Url> {
         self.root.join(&format!("{}/", definition.name)).map_err(|e| Error::internal(e.to_string()))
     }
+}
+
+/// One version of a table. Two tables of one name and version, the second made after the first was removed, differ in the commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableVersion {
+    /// Delta's number.
+    pub number: u64,
+    /// Hash of the commit that made it.
+    pub commit: String,
+}
+
+/// The newest commit of a log, by the names of its files.
+fn newest_commit(log: &Path) -> std::io::Result<Option<TableVersion>> {
+    let entries = match std::fs::read_dir(log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut newest: Option<u64> = None;
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".json")).and_then(|name| name.parse().ok());
+        newest = newest.max(number);
+    }
+    let Some(number) = newest else { return Ok(None) };
+    let commit = std::fs::read(log.join(format!("{number:020}.json")))?;
+    Ok(Some(TableVersion { number, commit: crate::hash::hex(&crate::hash::number(&commit).to_be_bytes()) }))
 }
 
 fn make_folder(path: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod check;
 pub mod definition;
+pub(crate) mod files;
 pub mod lake;
 pub mod store;
 pub mod writer;

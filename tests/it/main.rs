@@ -39,6 +39,8 @@ mod readers;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod support;

@@ -1,0 +1,222 @@
+//! Computes the vectors that are missing from table `explanation_vectors`, some thousand texts at a time.
+//!
+//! What is committed stays: an indexing that is killed goes on where it was. A text is embedded once, however many
+//! explanations share it inside a lot; an endpoint's vectors are also kept in `completions` and never paid for twice.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{
+    ArrayRef, AsArray, Float32Builder, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field};
+use datafusion::execution::context::SessionContext;
+use datafusion::prelude::{col, lit};
+use futures::StreamExt;
+
+use super::align::{places, vector_key};
+use super::build::{SearchIndex, definition};
+use super::error::SearchError;
+use super::index::Index;
+use super::rows::{BATCH_ROWS, EXPLANATION, TEXT};
+use crate::embeddings::TextEncoder;
+use crate::error::{Error, Result};
+use crate::hash;
+use crate::tables::writer::TableWriter;
+
+/// Texts that are embedded together.
+const LOT: usize = 2_048;
+
+/// Time after which vectors are committed: what a kill can cost.
+const COMMIT_AFTER: Duration = Duration::from_secs(20);
+
+/// Times that filling and aligning are tried while explanations are being written.
+const TRIES: usize = 8;
+
+/// Told how many of the missing vectors are done, and of how many.
+pub(crate) type Progress<'a> = &'a (dyn Fn(usize, usize) + Send + Sync);
+
+impl SearchIndex {
+    /// The index in step with the tables, with the encoder's vectors of all rows; missing ones are computed.
+    ///
+    /// # Errors
+    /// As [`SearchIndex::current`], and whatever the encoder reports.
+    pub(crate) async fn with_vectors(
+        &self,
+        engine: &SessionContext,
+        encoder: &dyn TextEncoder,
+        progress: Progress<'_>,
+    ) -> Result<Arc<Index>> {
+        for _ in 0..TRIES {
+            let index = self.current(engine).await?;
+            if index.n_rows() == 0 || self.has_vectors(&index, encoder.name()).await? {
+                return Ok(index);
+            }
+            // Another process may have aligned them since this one opened the index, and nothing may be missing.
+            if self.align(engine, encoder.name()).await? {
+                continue;
+            }
+            let _lock = self.lock("fill.lock").await?;
+            fill(self, engine, &index, encoder, progress).await?;
+        }
+        let tables = "explanations and explanation_vectors".to_owned();
+        Err(SearchError::Moving { tables, tries: TRIES }.into())
+    }
+}
+
+async fn fill(
+    search: &SearchIndex,
+    engine: &SessionContext,
+    index: &Index,
+    encoder: &dyn TextEncoder,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let stored = stored(search, engine, encoder.name()).await?;
+    let mut missing: Vec<(u32, u32)> = Vec::new();
+    for (number, segment) in index.segments.iter().enumerate() {
+        let places = places(segment, number as u32)?;
+        missing
+            .extend(places.iter().filter(|(key, ..)| !stored.contains(key)).map(|(_, segment, row)| (*segment, *row)));
+    }
+    drop(stored);
+    let total = missing.len();
+    if total == 0 {
+        return Ok(());
+    }
+    progress(0, total);
+    let run = Run::start(search, encoder.name()).await?;
+    let mut writer = TableWriter::open(&search.lake, definition("explanation_vectors")?, &run.id).await?;
+    let mut committed_at = Instant::now();
+    let mut done = 0;
+    let mut width = None;
+    for lot in missing.chunks(LOT) {
+        let mut keys = Vec::with_capacity(lot.len());
+        let mut texts: Vec<String> = Vec::new();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut chosen = Vec::with_capacity(lot.len());
+        for (segment, row) in lot {
+            let segment = &index.segments[*segment as usize];
+            let (batch, row) = (*row as usize / BATCH_ROWS, *row as usize % BATCH_ROWS);
+            keys.push(segment.strings(batch, EXPLANATION)?.value(row));
+            let text = segment.strings(batch, TEXT)?.value(row);
+            let number = *numbers.entry(text).or_insert_with(|| {
+                texts.push(text.to_owned());
+                texts.len() - 1
+            });
+            chosen.push(number);
+        }
+        let vectors = encoder.embed_all(&texts).await?;
+        let hashes: Vec<String> = texts.iter().map(|text| hash::text(text)).collect();
+        for vector in &vectors {
+            let expected = *width.get_or_insert(vector.len());
+            if vector.len() != expected || vector.is_empty() {
+                let encoder = encoder.name().to_owned();
+                return Err(SearchError::Width { encoder, expected, got: vector.len() }.into());
+            }
+        }
+        let mut lists =
+            ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+        for number in &chosen {
+            lists.values().append_slice(&vectors[*number]);
+            lists.append(true);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![encoder.name(); chosen.len()])),
+            Arc::new(StringArray::from(keys)),
+            Arc::new(StringArray::from_iter_values(chosen.iter().map(|number| hashes[*number].as_str()))),
+            Arc::new(lists.finish()),
+            Arc::new(StringArray::from(vec![run.id.as_str(); chosen.len()])),
+        ];
+        writer.write(&RecordBatch::try_new(Arc::clone(&definition("explanation_vectors")?.schema), columns)?).await?;
+        done += lot.len();
+        if committed_at.elapsed() > COMMIT_AFTER {
+            writer.commit().await?;
+            committed_at = Instant::now();
+        }
+        progress(done, total);
+    }
+    writer.commit().await?;
+    run.finish(search, done).await
+}
+
+/// What the table holds vectors of.
+async fn stored(search: &SearchIndex, engine: &SessionContext, encoder: &str) -> Result<HashSet<u128>> {
+    let mut found = HashSet::new();
+    let Some(table) = search.lake.open(definition("explanation_vectors")?).await? else { return Ok(found) };
+    let rows = engine.read_table(table.table_provider().await?)?;
+    let rows = rows.filter(col("encoder").eq(lit(encoder)))?.select(vec![col("explanation"), col("text_hash")])?;
+    let mut rows = rows.execute_stream().await?;
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let text = |column: usize| cast(batch.column(column), &DataType::Utf8);
+        let (keys, hashes) = (text(0)?, text(1)?);
+        let (keys, hashes) = (keys.as_string::<i32>(), hashes.as_string::<i32>());
+        found.extend((0..batch.num_rows()).map(|row| vector_key(keys.value(row), hashes.value(row))));
+    }
+    Ok(found)
+}
+
+/// The row of `runs` that the vectors name.
+struct Run {
+    id: String,
+}
+
+impl Run {
+    async fn start(search: &SearchIndex, encoder: &str) -> Result<Self> {
+        let started_at = now();
+        let parameters = serde_json::json!({ "encoder": encoder }).to_string();
+        let id = hash::text(&format!("explanation_vectors {parameters} {started_at} {}", std::process::id()));
+        let definition = definition("runs")?;
+        let null = || Arc::new(StringArray::from(vec![None::<String>])) as ArrayRef;
+        let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+        let time = |micros: Option<i64>| {
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
+        };
+        let columns: Vec<ArrayRef> = definition
+            .schema
+            .fields()
+            .iter()
+            .map(|field| match field.name().as_str() {
+                "run" => text(&id),
+                "stage" => text("explanation_vectors"),
+                "parameters" => text(&parameters),
+                "code_version" => text(env!("CARGO_PKG_VERSION")),
+                "seed" => Arc::new(Int64Array::from(vec![0])),
+                "started_at" => time(Some(started_at)),
+                "ended_at" => time(None),
+                "n_rows" => Arc::new(Int64Array::from(vec![None::<i64>])),
+                "cost" => Arc::new(Float64Array::from(vec![None::<f64>])),
+                _ => null(),
+            })
+            .collect();
+        let mut writer = TableWriter::open(&search.lake, definition, &id).await?;
+        writer.write(&RecordBatch::try_new(Arc::clone(&definition.schema), columns)?).await?;
+        writer.commit().await?;
+        Ok(Self { id })
+    }
+
+    async fn finish(&self, search: &SearchIndex, n_rows: usize) -> Result<()> {
+        let mut last = Error::internal("no try was made");
+        for _ in 0..TRIES {
+            let table = search.lake.open_or_create(definition("runs")?).await?;
+            let done = table
+                .update()
+                .with_predicate(col("run").eq(lit(self.id.as_str())))
+                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
+                .with_update("n_rows", lit(n_rows as i64))
+                .await;
+            match done {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}

@@ -1,0 +1,146 @@
+//! The vectors of a segment's rows: exact, as bytes for a first look with a known error, and as signs for a rough one.
+
+use std::path::{Path, PathBuf};
+
+use arrow::buffer::ScalarBuffer;
+use rayon::prelude::*;
+
+use super::disk::{numbers, write_numbers};
+use super::kernels::products;
+use crate::error::Result;
+
+/// Rows quantised by one task.
+const ROWS_AT_ONCE: usize = 1_024;
+
+/// Added to every bound: the rounding of the sums, at most 2^-24 a step.
+const ROUNDING: f32 = 1e-4;
+
+/// Vectors of length 1 (as encoders give them), one a row; a row without one is marked.
+pub(super) struct Vectors {
+    pub(super) width: usize,
+    /// All numbers, row after row.
+    pub(super) exact: ScalarBuffer<f32>,
+    /// The same as `bytes * scale`.
+    pub(super) bytes: ScalarBuffer<i8>,
+    /// NaN for a row without a vector.
+    pub(super) scales: ScalarBuffer<f32>,
+    /// Length of the difference between a vector and its bytes.
+    pub(super) errors: ScalarBuffer<f32>,
+    /// The signs, 64 in a word.
+    pub(super) signs: ScalarBuffer<u64>,
+}
+
+/// A vector ready to be compared with many.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryVector {
+    pub(super) exact: Vec<f32>,
+    pub(super) bytes: Vec<i16>,
+    pub(super) scale: f32,
+    error: f32,
+    length: f32,
+    pub(super) signs: Vec<u64>,
+}
+
+impl QueryVector {
+    pub(crate) fn new(vector: &[f32]) -> Self {
+        let quantised = Quantised::of(vector);
+        Self {
+            exact: vector.to_vec(),
+            bytes: quantised.bytes.iter().map(|byte| i16::from(*byte)).collect(),
+            scale: quantised.scale,
+            error: quantised.error,
+            length: vector.iter().map(|x| x * x).sum::<f32>().sqrt(),
+            signs: signs(vector),
+        }
+    }
+
+    /// How far the product of the bytes may be from the exact one, for a row of length 1 whose bytes are off by `error`:
+    /// x·q − x̂·q̂ = (x − x̂)·q + x̂·(q − q̂).
+    pub(super) fn bound(&self, error: f32) -> f32 {
+        error * self.length + (1.0 + error) * self.error + ROUNDING
+    }
+}
+
+struct Quantised {
+    bytes: Vec<i8>,
+    scale: f32,
+    error: f32,
+}
+
+impl Quantised {
+    fn of(vector: &[f32]) -> Self {
+        let largest = vector.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+        let bytes: Vec<i8> = vector.iter().map(|x| (x / scale).round().clamp(-127.0, 127.0) as i8).collect();
+        let squares: f32 = vector.iter().zip(&bytes).map(|(x, byte)| (x - f32::from(*byte) * scale).powi(2)).sum();
+        Self { bytes, scale, error: squares.sqrt() }
+    }
+}
+
+fn signs(vector: &[f32]) -> Vec<u64> {
+    let word = |part: &[f32]| part.iter().enumerate().fold(0, |word, (i, x)| word | u64::from(*x > 0.0) << i);
+    vector.chunks(64).map(word).collect()
+}
+
+impl Vectors {
+    pub(super) fn open(folder: &Path, number: u64, width: usize, n_rows: usize) -> Result<Self> {
+        let path = |ending: &str| file(folder, number, ending);
+        Ok(Self {
+            width,
+            exact: numbers(&path("floats"), n_rows * width)?,
+            bytes: numbers(&path("bytes"), n_rows * width)?,
+            scales: numbers(&path("scales"), n_rows)?,
+            errors: numbers(&path("errors"), n_rows)?,
+            signs: numbers(&path("signs"), n_rows * width.div_ceil(64))?,
+        })
+    }
+
+    /// The exact products of the query with some rows of the segment.
+    pub(super) fn similarities(&self, query: &QueryVector, rows: &[u32]) -> Vec<f32> {
+        let mut similarities = vec![0.0; rows.len()];
+        for (row, similarity) in rows.iter().zip(&mut similarities) {
+            let start = *row as usize * self.width;
+            products(&self.exact[start..start + self.width], &query.exact, std::slice::from_mut(similarity));
+        }
+        similarities
+    }
+}
+
+/// Writes the files of a segment's vectors beside the floats: a vector or zeros a row, `present` says which.
+pub(super) fn write_quantised(
+    folder: &Path,
+    number: u64,
+    width: usize,
+    floats: &[f32],
+    present: &[bool],
+) -> Result<()> {
+    let words = width.div_ceil(64);
+    let mut bytes = vec![0i8; floats.len()];
+    let mut all_signs = vec![0u64; present.len() * words];
+    let mut scales = vec![f32::NAN; present.len()];
+    let mut errors = vec![0.0f32; present.len()];
+    bytes
+        .par_chunks_mut(width * ROWS_AT_ONCE)
+        .zip(all_signs.par_chunks_mut(words * ROWS_AT_ONCE))
+        .zip(scales.par_chunks_mut(ROWS_AT_ONCE).zip(errors.par_chunks_mut(ROWS_AT_ONCE)))
+        .zip(floats.par_chunks(width * ROWS_AT_ONCE).zip(present.par_chunks(ROWS_AT_ONCE)))
+        .for_each(|(((bytes, all_signs), (scales, errors)), (floats, present))| {
+            let rows = floats.chunks_exact(width).zip(present).enumerate().filter(|(_, (_, present))| **present);
+            for (row, (vector, _)) in rows {
+                let quantised = Quantised::of(vector);
+                bytes[row * width..(row + 1) * width].copy_from_slice(&quantised.bytes);
+                all_signs[row * words..(row + 1) * words].copy_from_slice(&signs(vector));
+                scales[row] = quantised.scale;
+                errors[row] = quantised.error;
+            }
+        });
+    write_numbers(&file(folder, number, "bytes"), &bytes)?;
+    write_numbers(&file(folder, number, "scales"), &scales)?;
+    write_numbers(&file(folder, number, "errors"), &errors)?;
+    write_numbers(&file(folder, number, "signs"), &all_signs)
+}
+
+/// Files of one lot of vectors.
+pub(super) fn file(folder: &Path, number: u64, ending: &str) -> PathBuf {
+    folder.join(format!("vectors-{number}.{ending}"))
+}
