@@ -85,7 +85,7 @@ fn what_cannot_be_run_is_refused() {
     refuses(&mut on_device(&gpt2(), Precision::F32).runner().unwrap());
 }
 
-/// Every reference model: GPT-2, Llama with and without heads that share keys, biases and stretched positions.
+/// Every reference model: GPT-2, and Llama with and without an unembedding of its own.
 #[test]
 fn every_architecture_has_the_logits_of_the_processor() {
     let references = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reference");
@@ -95,10 +95,10 @@ fn every_architecture_has_the_logits_of_the_processor() {
         .filter(|path| path.join("config.json").is_file() && path.join("model.safetensors").is_file())
         .collect();
     folders.sort();
-    assert!(folders.len() >= 4, "{folders:?}");
+    assert!(folders.len() >= 3, "{folders:?}");
     for folder in folders {
         let path = folder.join("config.json");
-        let Ok(config) = ModelConfig::from_hugging_face(&std::fs::read(&path).unwrap(), &path) else { continue };
+        let config = ModelConfig::from_hugging_face(&std::fs::read(&path).unwrap(), &path).unwrap();
         let weights = SafetensorsFiles::open(&folder).unwrap();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let model = SubjectModel::without_tokenizer(name, config, &weights, String::new(), &folder).unwrap();
