@@ -144,7 +144,8 @@ pub(crate) fn benches(_: &mut criterion::Criterion) {
     let files =
         ChatFiles::read(&ModelSource::from(path), model.tokenizer().expect("it has one")).expect("it can be read");
     let template = ChatTemplate::new(files.template, String::new(), String::new(), path).expect("it is a template");
-    let local = LocalModel::with_weights(std::sync::Arc::new(model), path, Placement::default()).expect("it is a language model");
+    let local = LocalModel::with_weights(std::sync::Arc::new(model), path, Placement::default())
+        .expect("it is a language model");
 
     // What the server is asked, and what is counted for both: everything up to the last slot.
     let texts: Vec<String> = prompts

@@ -8,6 +8,7 @@ mod estimate;
 pub mod heatmap;
 mod hooks;
 mod language;
+mod likeness;
 pub mod progress;
 pub mod prompt;
 mod pull;
@@ -72,6 +73,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Sql(command) => sql::sql(arguments, command).await,
         Command::Query(command) => query::query(arguments, command).await,
         Command::Hooks(command) => hooks::hooks(command),
+        Command::Like(command) => likeness::like(command).await,
+        Command::Fires(command) => likeness::fires(command).await,
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,
         Command::Pull(command) => pull::pull(arguments, command).await,

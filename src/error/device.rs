@@ -21,7 +21,9 @@ pub enum DeviceError {
         reason: String,
     },
     /// A precision the processor's kernels do not have.
-    #[error("precision '{precision}': expected f32 on the processor, which computes in f32 only; it needs --device cuda")]
+    #[error(
+        "precision '{precision}': expected f32 on the processor, which computes in f32 only; it needs --device cuda"
+    )]
     Precision {
         /// What was asked for.
         precision: String,

@@ -32,6 +32,7 @@ macro_rules! same_by_name {
 use same_by_name;
 
 mod ablation;
+mod activations_on;
 mod arguments;
 mod calibrate;
 mod collect_activations;
@@ -47,6 +48,7 @@ mod lookups;
 mod mentions;
 mod methods;
 mod metric_aggregates;
+mod neurons_like;
 mod normalize_activations;
 mod promoted_tokens;
 mod read_corpus;
@@ -94,6 +96,8 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("read_corpus", Arc::new(read_corpus::ReadCorpus));
     context.register_udtf("collect_activations", Arc::new(collect_activations::CollectActivations::new(host)));
     context.register_udtf("firings", Arc::new(firings::Firings::new(host)));
+    context.register_udtf("activations_on", Arc::new(activations_on::ActivationsOn::new(host)));
+    context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
 }
 
 /// What docs/functions.md and `\df` say, in alphabetical order.
@@ -116,6 +120,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("read_corpus", read_corpus::documentation()),
         ("collect_activations", collect_activations::documentation()),
         ("firings", firings::documentation()),
+        ("activations_on", activations_on::documentation()),
+        ("neurons_like", neurons_like::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars
         .iter()

@@ -96,6 +96,7 @@ const EDGES: [(&str, &[&str]); 21] = [
             "models",
             "neurons",
             "pipeline",
+            "random",
             "scores",
             "session",
             "simulations",

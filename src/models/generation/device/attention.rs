@@ -30,9 +30,8 @@ impl Part {
     pub(crate) fn own(queries: &Tensor, keys: &Tensor, values: &Tensor, group: &Group) -> Result<Self> {
         let (n_kv_heads, _, heads, d_head) = queries.dims4()?;
         let Group { n_pieces, n_tokens, n_keys, .. } = *group;
-        let gather = |places: &Tensor| {
-            places.index_select(&group.keys, 1)?.reshape((n_kv_heads, n_pieces, n_keys, d_head))
-        };
+        let gather =
+            |places: &Tensor| places.index_select(&group.keys, 1)?.reshape((n_kv_heads, n_pieces, n_keys, d_head));
         let queries =
             queries.index_select(&group.rows, 1)?.reshape((n_kv_heads, n_pieces, n_tokens * heads, d_head))?;
         let scores = queries.matmul(&gather(keys)?.t()?)?.to_dtype(DType::F32)?;
@@ -68,7 +67,11 @@ impl Part {
             return Ok(parts.remove(0));
         }
         let join = |field: fn(&Self) -> &Tensor| Tensor::cat(&parts.iter().map(field).collect::<Vec<_>>(), 1);
-        Ok(Self { largest: join(|part| &part.largest)?, sum: join(|part| &part.sum)?, mixed: join(|part| &part.mixed)? })
+        Ok(Self {
+            largest: join(|part| &part.largest)?,
+            sum: join(|part| &part.sum)?,
+            mixed: join(|part| &part.mixed)?,
+        })
     }
 
     /// The softmax over this part's keys and another's; `self` has looked at one key at least in every row.

@@ -48,7 +48,8 @@ pub(crate) struct Group {
 
 impl Group {
     fn new(pieces: &[Piece], sequences: &[Own], starts: &[usize], device: &Device) -> Result<Self> {
-        let visible = |piece: &Piece| sequences[piece.sequence].keys.len() - sequences[piece.sequence].n_new + piece.first;
+        let visible =
+            |piece: &Piece| sequences[piece.sequence].keys.len() - sequences[piece.sequence].n_new + piece.first;
         let n_tokens = pieces.iter().map(|piece| piece.n).max().unwrap_or(0);
         let n_keys = pieces.iter().map(|piece| visible(piece) + piece.n).max().unwrap_or(0);
         let (mut rows, mut keys, mut mask, mut real) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

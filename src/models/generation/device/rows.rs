@@ -89,7 +89,8 @@ impl KeyValueShape {
 impl FreeRows {
     /// Takes the first `n` rows of the first run that has as many.
     fn take(&mut self, n: usize) -> Option<usize> {
-        let (start, length) = self.0.iter().find(|(_, length)| **length >= n).map(|(start, length)| (*start, *length))?;
+        let (start, length) =
+            self.0.iter().find(|(_, length)| **length >= n).map(|(start, length)| (*start, *length))?;
         self.0.remove(&start);
         if length > n {
             self.0.insert(start + n, length - n);
