@@ -314,7 +314,11 @@ pub(crate) fn documentation() -> Documentation {
          hook_point, layer and neuron choose units before the model runs (it stops after the last hook point needed), \
          conditions on activation before rows are made; without any there is a row for every unit and token.",
         "activations_on(model, text [, hook_point [, first_token]])",
-        "SELECT neuron, token, round(activation, 2) AS activation FROM activations_on('default', 'The king rode to the castle.') \
-         WHERE layer = 3 AND activation > 2 ORDER BY activations_on.activation DESC, neuron LIMIT 5",
+        "SELECT neuron, position, token, round(activation, 2) AS rounded \
+         FROM activations_on('default', 'The king rode to the castle.') WHERE layer = 3 AND activation > 1 \
+         ORDER BY activation DESC, neuron LIMIT 5",
     )
 }
+
+#[cfg(test)]
+mod tests;

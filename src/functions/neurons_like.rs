@@ -258,7 +258,7 @@ pub(crate) fn documentation() -> Documentation {
          object: hook_points (a pattern), and for activations corpus, sequences (a seeded sample of so many), seed, first_token \
          (keep or mask, as in a collection). NULL where a unit has no such weights, only zeros, or a constant activation.",
         "neurons_like(model, hook_point, neuron, by [, options])",
-        "SELECT layer, neuron, round(similarity, 3) AS similarity FROM neurons_like('default', 'blocks.3.mlp.hook_post', 7, 'output') \
-         ORDER BY neurons_like.similarity DESC LIMIT 3",
+        "SELECT layer, neuron, round(similarity, 3) AS rounded \
+         FROM neurons_like('default', 'blocks.3.mlp.hook_post', 7, 'output') ORDER BY similarity DESC LIMIT 3",
     )
 }
