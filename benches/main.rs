@@ -11,6 +11,7 @@ mod completions;
 mod fault_server;
 mod forward;
 mod gemm;
+mod likeness;
 mod memory;
 mod scores;
 mod shapes;
@@ -19,6 +20,6 @@ mod simulation;
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().sample_size(10).without_plots();
-    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches, simulation::benches
+    targets = memory::benches, gemm::benches, forward::benches, collection::benches, scores::benches, completions::benches, simulation::benches, likeness::benches
 }
 criterion_main!(benches);

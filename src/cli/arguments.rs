@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::language::LanguageArguments;
+use super::likeness::{Fires, Like};
 use super::progress::Verbosity;
 use super::search_arguments::{Index, Search};
 use super::table::Format;
@@ -53,6 +54,10 @@ pub(crate) enum Command {
     Index(Index),
     /// List the hook points of a model.
     Hooks(Hooks),
+    /// Find units like one unit, by weights or activations.
+    Like(Like),
+    /// Find the units that fire on a text.
+    Fires(Fires),
     /// Ask methods about planted neurons, whose true explanations are known.
     Selftest(Box<Selftest>),
     /// Show what language models were asked and what it cost.
@@ -194,6 +199,26 @@ impl ExistingLake {
                 .iter()
                 .find_map(|lake| Lake::existing(lake).ok())
                 .map_or_else(|| Lake::existing(DEFAULT_LAKES[0]), Ok),
+        }
+    }
+}
+
+/// Where a lake is, for commands that answer without one too.
+#[derive(Debug, Args)]
+pub(crate) struct LakeIfAny {
+    /// Where explanations and scores are [default: ./lake, else ./neuronlake-demo, else none].
+    #[arg(long, env = "NEURONLAKE_LAKE")]
+    lake: Option<String>,
+}
+
+impl LakeIfAny {
+    pub(crate) fn open(&self) -> Result<Lake> {
+        match &self.lake {
+            Some(lake) => Lake::existing(lake),
+            None => DEFAULT_LAKES
+                .iter()
+                .find_map(|lake| Lake::existing(lake).ok())
+                .map_or_else(|| Lake::at(DEFAULT_LAKES[0]), Ok),
         }
     }
 }

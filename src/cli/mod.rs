@@ -12,6 +12,7 @@ mod import;
 mod import_formats;
 mod index;
 mod language;
+mod likeness;
 pub mod progress;
 pub mod prompt;
 mod pull;
@@ -80,6 +81,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Search(command) => search::search(arguments, command).await,
         Command::Index(command) => index::index(arguments, command).await,
         Command::Hooks(command) => hooks::hooks(command),
+        Command::Like(command) => likeness::like(command).await,
+        Command::Fires(command) => likeness::fires(command).await,
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,
         Command::Import(command) => import::run(arguments, command).await,

@@ -33,6 +33,7 @@ use same_by_name;
 
 mod ablation;
 mod ablation_summaries;
+mod activations_on;
 mod arguments;
 mod calibrate;
 mod collect_activations;
@@ -51,6 +52,7 @@ mod lookups;
 mod mentions;
 mod methods;
 mod metric_aggregates;
+mod neurons_like;
 mod normalize_activations;
 mod promoted_tokens;
 mod read_corpus;
@@ -103,6 +105,8 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("firings", Arc::new(firings::Firings::new(host)));
     context.register_udtf("keyword_matches", Arc::new(keyword_matches::KeywordMatches::new(host)));
     context.register_udtf("semantic_matches", Arc::new(semantic_matches::SemanticMatches::new(host)));
+    context.register_udtf("activations_on", Arc::new(activations_on::ActivationsOn::new(host)));
+    context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
 }
 
 /// What docs/functions.md and `\df` say, in alphabetical order.
@@ -127,6 +131,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("firings", firings::documentation()),
         ("keyword_matches", keyword_matches::documentation()),
         ("semantic_matches", semantic_matches::documentation()),
+        ("activations_on", activations_on::documentation()),
+        ("neurons_like", neurons_like::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars
         .iter()

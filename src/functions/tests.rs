@@ -27,8 +27,16 @@ fn every_function_is_documented() {
     let askers = askers(&Arc::new(MethodRegistry::new(unused)), &models);
     let all = all.into_iter().chain(askers.iter().map(|f| f.name().to_owned()));
     let all = all.chain(aggregates().iter().map(|f| f.name().to_owned()).collect::<Vec<_>>());
-    let tables =
-        ["read_corpus", "collect_activations", "firings", "keyword_matches", "semantic_matches"].map(str::to_owned);
+    let tables = [
+        "read_corpus",
+        "collect_activations",
+        "firings",
+        "activations_on",
+        "neurons_like",
+        "keyword_matches",
+        "semantic_matches",
+    ]
+    .map(str::to_owned);
     assert_eq!(documented, all.chain(tables).collect());
 }
 

@@ -4,6 +4,7 @@
 //! moments, a quantile sketch, token means and the windows worth keeping, all of bounded size.
 
 pub mod collector;
+pub mod correlation;
 pub mod moments;
 pub mod pass;
 pub mod selection;

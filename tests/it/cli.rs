@@ -19,13 +19,15 @@ fn sql(arguments: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["demo"],
         &["run"],
         &["sql"],
         &["query"],
         &["hooks"],
+        &["like"],
+        &["fires"],
         &["selftest"],
         &["cost"],
         &["pull"],
@@ -47,7 +49,7 @@ fn every_command_explains_itself() {
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(Path::new(ROOT), &["completions", shell]);
-        for word in ["demo", "run", "sql", "query", "hooks", "selftest", "cost", "pull", "neurons"] {
+        for word in ["demo", "run", "sql", "query", "hooks", "like", "fires", "selftest", "cost", "pull", "neurons"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

@@ -27,6 +27,8 @@ mod killed_calls;
 #[cfg(test)]
 mod language_models;
 #[cfg(test)]
+mod likeness;
+#[cfg(test)]
 mod llama_server;
 #[cfg(test)]
 mod local_engine;

@@ -99,6 +99,7 @@ const EDGES: [(&str, &[&str]); 23] = [
             "models",
             "neurons",
             "pipeline",
+            "random",
             "scores",
             "search",
             "session",

@@ -100,13 +100,18 @@ impl Backend {
                 Ok(Self::Device(Box::new(decoder)))
             }
             Err(error) if placement.device == Device::Auto => {
-                tracing::info!(%error, "no CUDA device: language model on the processor");
+                tracing::info!(
+                    reason = super::device::reason(&error),
+                    "no CUDA device: language model on the processor"
+                );
                 Placement { device: Device::Cpu, ..placement }.check()?;
                 Ok(Self::Cpu)
             }
-            Err(error) => {
-                Err(DeviceError::NotFound { device: placement.device.to_string(), reason: error.to_string() }.into())
+            Err(error) => Err(DeviceError::NotFound {
+                device: placement.device.to_string(),
+                reason: super::device::reason(&error),
             }
+            .into()),
         }
     }
 

@@ -61,6 +61,11 @@ impl PackedMatrix {
         self.columns
     }
 
+    /// Panels of [`PANEL`] columns, `[depth, PANEL]` each, the last one filled up with zeros.
+    pub(super) fn panels(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.panels.chunks_exact(self.depth * PANEL)
+    }
+
     /// Column `column` of the matrix, element by element.
     pub(crate) fn column(&self, column: usize) -> impl Iterator<Item = f32> + '_ {
         let panel = &self.panels[(column / PANEL) * self.depth * PANEL..][..self.depth * PANEL];

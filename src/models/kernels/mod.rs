@@ -8,6 +8,7 @@ pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod bidirectional_attention;
 pub(crate) mod cached_attention;
+pub(crate) mod cosine;
 pub(crate) mod exp;
 pub(crate) mod gelu_erf;
 pub(crate) mod isa;

@@ -12,14 +12,17 @@ pub(crate) mod weights;
 
 use crate::error::device::DeviceError;
 
+/// What a device says, without candle's backtrace.
+pub(super) fn reason(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => reason(inner),
+        other => other.to_string(),
+    }
+}
+
 /// A computation's fault, as ours.
 fn fault(error: candle_core::Error) -> DeviceError {
-    // Not its backtrace.
-    let reason = match error {
-        candle_core::Error::WithBacktrace { inner, .. } => inner.to_string(),
-        other => other.to_string(),
-    };
-    DeviceError::Computation { reason }
+    DeviceError::Computation { reason: reason(&error) }
 }
 
 #[cfg(test)]
