@@ -191,12 +191,12 @@ fn number(text: &str) -> Option<i32> {
 
 /// Parses a value that begins in this line of its file.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], first_line: usize) -> Result<T, Flaw> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let line = error.line().max(1) + first_line - 1;
-        // The parser's own words, without its place: the line is told beside the file's name.
+    sonic_rs::from_slice(bytes).map_err(|error| {
+        // The parser's own words, without its place and its picture of it: the line is told beside the file's name.
         let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or_default();
-        Flaw { line: Some(line), reason: format!("{reason} (column {})", error.column()) }
+        let reason = text.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default().trim();
+        let (line, column) = (error.line().max(1), error.column());
+        Flaw { line: Some(line + first_line - 1), reason: format!("{reason} (column {column})") }
     })
 }
 
