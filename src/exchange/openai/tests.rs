@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::exact::Exact;
 use super::interleave::{of_random, of_top, random_index, top_index};
 use super::read_unit::{self, Authors, Flaw};
 use crate::exchange::unit::{ExchangedScore, UnitData, UnitKey};
@@ -223,6 +224,14 @@ fn related_neurons_and_tokens_are_read_with_their_gaps() {
 }
 
 proptest! {
+    #[test]
+    fn a_number_comes_back_to_the_last_digit(value in proptest::num::f64::NORMAL) {
+        let document = json!({"a \\\" : 1": [value], "b": value}).to_string();
+        let parsed: Value = serde_json::from_str(&document).unwrap();
+        let exact = Exact::of(document.as_bytes());
+        prop_assert_eq!(exact.number(parsed["b"].as_f64().unwrap()), value);
+    }
+
     #[test]
     fn a_place_in_a_file_comes_back_from_split_and_rank(len in 1usize..60) {
         for index in 0..len {
