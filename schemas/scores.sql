@@ -11,7 +11,7 @@ CREATE EXTERNAL TABLE scores (
     calibration  VARCHAR NOT NULL COMMENT 'how simulated values were brought to the neuron''s units: none | linear | percentile, fitted on split calibration',
     metric       VARCHAR NOT NULL COMMENT 'of simulations: ev_correlation | explained_variance | rsquared_uncentred | absolute_dev_explained | ablation; of judgements: accuracy | balanced_accuracy | precision | recall | f1 | roc_auc | hit_rate',
     sample_set   VARCHAR NOT NULL COMMENT 'top_and_random | random_only | top_only',
-    split        VARCHAR NOT NULL COMMENT 'split of the windows scored, never train',
+    split        VARCHAR NOT NULL COMMENT 'split of the windows scored; train only where an import says that its source scored on what its explainer saw',
     value        DOUBLE  COMMENT 'at most 1, larger is better; NULL when undefined, see reason',
     control      DOUBLE  COMMENT 'the same metric for another unit''s explanation; NULL when undefined or without another unit',
     low          DOUBLE  COMMENT 'lower end of the 95 % bootstrap interval over windows; NULL when undefined',

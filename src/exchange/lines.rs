@@ -135,7 +135,9 @@ mod tests {
         encoder.finish().expect("memory")
     }
 
-    fn all(input: &Input) -> (Vec<(usize, String)>, Option<(usize, String)>) {
+    type Numbered = Vec<(usize, String)>;
+
+    fn all(input: &Input) -> (Numbered, Option<BadLine>) {
         let mut lines = input.lines().expect("opens");
         let mut found = Vec::new();
         loop {

@@ -63,15 +63,13 @@ impl Block {
     /// When Arrow refuses, which would be our bug.
     pub(crate) fn of_firings(units: Vec<Firings>, known: &Known) -> Result<Self> {
         let mut rows = Rows::default();
-        let n_all = units.len() as u64;
-        let mut n_units = 0;
         for firings in units {
             if known.claim(Kept::Firings, &firings.unit.hook_point, firings.unit.neuron) {
-                n_units += 1;
                 rows.firings.push(firings);
             }
         }
-        rows.into_block(n_units, n_all - n_units)
+        // The units are counted where their statistics come.
+        rows.into_block(0, 0)
     }
 
     /// Windows that firings refer to, by their keys.
