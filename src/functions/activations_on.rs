@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float32Array, Int32Array, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, Float32Array, Int32Array, RecordBatch, StringArray};
 use arrow::compute::{and, cast, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -169,7 +169,11 @@ fn allowed(batch: &RecordBatch, conditions: &[Arc<dyn PhysicalExpr>]) -> Result<
     let mut all = None;
     for condition in conditions {
         let found = cast(&condition.evaluate(batch)?.into_array(batch.num_rows())?, &DataType::Boolean)?;
-        let found = prep_null_mask_filter(found.as_boolean());
+        // An unknown condition is no reason to leave a row in.
+        let found = match found.null_count() {
+            0 => found.as_boolean().clone(),
+            _ => prep_null_mask_filter(found.as_boolean()),
+        };
         all = Some(match all {
             None => found,
             Some(others) => and(&others, &found)?,
