@@ -1,9 +1,11 @@
 """Searches over one lake: neuronlake, DuckDB (same Parquet files) and SQLite FTS5 (same texts) in one run.
 
-    python scripts/bench_search.py LAKE [--runs 30] [--semantic] [--no-sqlite] [--bench PROGRAM]
+    python scripts/bench_search.py LAKE --program target/release/neuronlake [--runs 30] [--semantic] [--no-sqlite] [--no-duckdb]
 
-LAKE comes from scripts/make_search_lake.py. PROGRAM is the built 'search' bench; 'cargo bench --bench search' when left out. Prints
-one JSON line a query: median and 95th percentile in milliseconds, warm; a line of load averages before and after.
+LAKE comes from scripts/make_search_lake.py, its vectors from scripts/make_search_vectors.py; run 'neuronlake index' first. Prints one
+JSON line a query: median and 95th percentile in milliseconds, warm; a line of load averages before and after. neuronlake runs all
+repetitions of a query as one 'sql' script in one process; a run lasts from the end of one result to the end of the next, as they
+come out of the pipe.
 """
 
 import argparse
@@ -31,6 +33,54 @@ def measure(engine: str, name: str, runs: int, query) -> None:
     took.sort()
     print(json.dumps({"engine": engine, "query": name, "rows": rows, "p50": took[runs // 2],
                       "p95": took[min(runs * 95 // 100, runs - 1)]}), flush=True)
+
+
+def bound(program: str, name: str, condition: str) -> str:
+    sql = subprocess.run([program, "query", "show", name], capture_output=True, text=True, check=True).stdout
+    values = {"$words": "'words about royal castles'", "$encoder": "''", "$condition": f"({condition})", "$top": "20"}
+    lines = [line for line in sql.splitlines() if not line.startswith("--")]
+    text = "\n".join(lines)
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+def with_neuronlake(program: str, lake: Path, runs: int, semantic: bool) -> None:
+    filtered = "layer >= 8 AND score > 0.5"
+    joined = ("SELECT e.layer, e.neuron, s.value FROM explanations e JOIN scores s ON s.explanation = e.explanation "
+              "WHERE mentions(e.text, 'plural') ORDER BY s.value DESC, e.explanation LIMIT 20")
+    queries = {
+        "mentions": "SELECT count(*) FROM explanations WHERE mentions(text, 'plural')",
+        "mentions, index": "SELECT count(*) FROM searchable_explanations WHERE mentions(text, 'plural')",
+        "regex": "SELECT count(*) FROM explanations WHERE text ~ 'plural\\b.*noun'",
+        "regex, index": "SELECT count(*) FROM searchable_explanations WHERE text ~ 'plural\\b.*noun'",
+        "join with scores": joined,
+        "with score, index": "SELECT layer, neuron, score FROM searchable_explanations WHERE mentions(text, 'plural') "
+                             "ORDER BY score DESC, explanation LIMIT 20",
+        "group by layer": "SELECT e.layer, avg(s.value), count(*) FROM explanations e JOIN scores s ON s.explanation = e.explanation "
+                          "GROUP BY e.layer",
+        "group by layer, index": "SELECT layer, avg(score), count(*) FROM searchable_explanations GROUP BY layer",
+        "bm25 top 20": bound(program, "keyword", "TRUE"),
+        "bm25 top 20, filtered": bound(program, "keyword", filtered),
+    }
+    if semantic:
+        for name in ["semantic", "hybrid"]:
+            queries[f"{name} top 20"] = bound(program, name, "TRUE")
+            queries[f"{name} top 20, filtered"] = bound(program, name, filtered)
+    for name, sql in queries.items():
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+            script.write(f"{sql};\n" * (runs + 2))
+            script.flush()
+            command = [program, "sql", "--lake", str(lake), "--format", "json", "--file", script.name]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE)
+            ends = []
+            for line in process.stdout:
+                ends.append(time.perf_counter())
+                rows = len(json.loads(line))
+            assert process.wait() == 0 and len(ends) == runs + 2, (name, len(ends))
+        took = sorted((after - before) * 1e3 for before, after in zip(ends[1:], ends[2:]))
+        print(json.dumps({"engine": "neuronlake", "query": name, "rows": rows, "p50": took[runs // 2],
+                          "p95": took[min(runs * 95 // 100, runs - 1)]}), flush=True)
 
 
 def with_duckdb(lake: Path, runs: int, threads: int) -> None:
@@ -76,15 +126,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--semantic", action="store_true")
     parser.add_argument("--no-sqlite", action="store_true")
-    parser.add_argument("--bench")
+    parser.add_argument("--no-duckdb", action="store_true")
+    parser.add_argument("--program", required=True)
     options = parser.parse_args()
     print(json.dumps({"load": os.getloadavg(), "duckdb": duckdb.__version__, "sqlite": sqlite3.sqlite_version}), flush=True)
-    environment = os.environ | {"NEURONLAKE_BENCH_LAKE": str(options.lake), "NEURONLAKE_BENCH_RUNS": str(options.runs)}
-    if options.semantic:
-        environment["NEURONLAKE_BENCH_SEMANTIC"] = "1"
-    command = [options.bench] if options.bench else ["cargo", "bench", "--bench", "search"]
-    subprocess.run(command, env=environment, check=True)
-    with_duckdb(options.lake, options.runs, os.cpu_count() or 1)
+    with_neuronlake(options.program, options.lake, options.runs, options.semantic)
+    if not options.no_duckdb:
+        with_duckdb(options.lake, options.runs, os.cpu_count() or 1)
     if not options.no_sqlite:
         with_sqlite(options.lake, options.runs)
     print(json.dumps({"load": os.getloadavg()}), flush=True)

@@ -48,6 +48,6 @@ pub(crate) fn documentation() -> Documentation {
          better). Words as for mentions: whole, in any case; here a plural ending (s, es) is ignored on both sides. Reads the search \
          index, which is first brought up to date with the tables. Conditions on the columns hold before an ORDER BY bm25 DESC LIMIT k.",
         "keyword_matches(words)",
-        "SELECT layer, neuron, text, bm25 FROM keyword_matches('the') WHERE layer = 0 ORDER BY bm25 DESC, explanation LIMIT 3",
+        "SELECT count(*) AS n_found, max(bm25) AS best FROM keyword_matches('king queen') WHERE layer = 0",
     )
 }

@@ -45,6 +45,6 @@ pub(crate) fn documentation() -> Documentation {
          computed first. Conditions on the columns hold before an ORDER BY similarity DESC LIMIT k; among more than 4 million \
          explanations that pass them such a query is approximate.",
         "semantic_matches(words [, encoder])",
-        "SELECT layer, neuron, text, similarity FROM semantic_matches('kings and queens') WHERE layer = 0 ORDER BY similarity DESC, explanation LIMIT 3",
+        "SELECT count(*) AS n_found, max(similarity) AS best FROM semantic_matches('kings and queens') WHERE layer = 0",
     )
 }

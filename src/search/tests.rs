@@ -33,7 +33,7 @@ impl FakeEncoder {
         let mut state = crate::hash::key(text);
         // Texts that end alike point alike: there are neighbours to be found.
         let mut shared = crate::hash::key(text.rsplit(' ').next().unwrap_or_default());
-        let mut next = |state: &mut u64| {
+        let next = |state: &mut u64| {
             *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
         };
