@@ -355,7 +355,7 @@ async fn many_search_and_build_at_once() {
         let path = path.clone();
         tokio::spawn(async move {
             let session = open(&path);
-            if i % 3 == 0 {
+            if i.is_multiple_of(3) {
                 session.search().with_vectors(session.context(), &FakeEncoder, &|_, _| ()).await.unwrap();
             }
             column(&session, "SELECT count(*) FROM keyword_matches('king')").await

@@ -6,8 +6,8 @@ use super::*;
 
 #[test]
 fn folding_is_unicodes_simple_folding_for_every_letter() {
-    // Letters newer than the regex engine's tables have no case there.
-    let known = regex::Regex::new(r"^[\p{Alphabetic}\p{N}]$").unwrap();
+    // A letter that only one of the two tables has yet is none that they could agree on.
+    let known = regex::Regex::new(r"^\P{Cn}$").unwrap();
     for c in '\0'..=char::MAX {
         if !c.is_alphanumeric() || !known.is_match(c.encode_utf8(&mut [0; 4])) {
             continue;
