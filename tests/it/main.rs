@@ -35,6 +35,8 @@ mod local_models_cli;
 #[cfg(test)]
 mod models;
 #[cfg(test)]
+mod openai;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod resume;

@@ -8,6 +8,8 @@ pub(crate) mod lists;
 
 pub(crate) mod files;
 
+pub(crate) mod exact;
+
 pub(crate) mod read_unit;
 
 pub mod interleave;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::exact::Exact;
 use super::files::{
     ActivationRecord, NeuronId, NeuronRecord, NeuronSimulationResults, NeuronsAndWeights, RelatedNeurons,
     ScoredExplanation, ScoredSequenceSimulation, SequenceSimulation, TokenLookupTableSummaryOfNeuron, TokensAndWeights,
@@ -55,6 +56,8 @@ pub(crate) type NotKept = Vec<&'static str>;
 pub(crate) fn records(bytes: &[u8], unit: &mut UnitData) -> Result<(), Flaw> {
     let file: NeuronRecord = parse(bytes, 1)?;
     check_id(&file.neuron_id, unit)?;
+    let exact = Exact::of(bytes);
+    let moment = |moment: Option<f64>| moment.map(|moment| exact.number(moment));
     let mut levels = Vec::new();
     let mut quantiles = Vec::new();
     if let Some(boundaries) = file.quantile_boundaries {
@@ -84,10 +87,10 @@ pub(crate) fn records(bytes: &[u8], unit: &mut UnitData) -> Result<(), Flaw> {
         }
     }
     unit.statistics = Some(Statistics {
-        mean: file.mean,
-        variance: file.variance,
-        skewness: file.skewness,
-        kurtosis: file.kurtosis,
+        mean: moment(file.mean),
+        variance: moment(file.variance),
+        skewness: moment(file.skewness),
+        kurtosis: moment(file.kurtosis),
         max,
         quantile_levels: levels,
         quantiles,
@@ -102,10 +105,14 @@ pub(crate) fn explanations(bytes: &[u8], authors: &Authors, unit: &mut UnitData)
     let file: NeuronSimulationResults<'_> = parse(line, number)?;
     let in_line = |flaw: Flaw| Flaw { line: flaw.line.or(Some(number)), ..flaw };
     check_id(&file.neuron_id, unit).map_err(in_line)?;
+    let exact = Exact::of(line);
     let mut not_kept = NotKept::new();
     for (sample_no, scored) in file.scored_explanations.into_iter().enumerate() {
-        let explanation =
+        let mut explanation =
             explanation(scored, sample_no as i32, authors, &unit.records, &mut not_kept).map_err(in_line)?;
+        for score in &mut explanation.scores {
+            score.value = score.value.map(|value| exact.number(value));
+        }
         unit.explanations.push(explanation);
     }
     Ok(not_kept)
@@ -192,10 +199,10 @@ fn number(text: &str) -> Option<i32> {
 /// Parses a value that begins in this line of its file.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], first_line: usize) -> Result<T, Flaw> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let line = error.line().max(1) + first_line - 1;
         // The parser's own words, without its place: the line is told beside the file's name.
         let text = error.to_string();
         let reason = text.split(" at line ").next().unwrap_or_default();
+        let line = error.line().max(1) + first_line - 1;
         Flaw { line: Some(line), reason: format!("{reason} (column {})", error.column()) }
     })
 }

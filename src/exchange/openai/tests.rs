@@ -1,1 +1,247 @@
-//! The dataset's layout, in memory.
+//! The dataset's files, in memory: every spelling, what is missing, and what is wrong.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::exact::Exact;
+use super::interleave::{of_random, of_top, random_index, top_index};
+use super::read_unit::{self, Authors, Flaw};
+use crate::exchange::unit::{ExchangedScore, UnitData, UnitKey};
+use crate::token_sequences::split::Split;
+
+fn unit() -> UnitData {
+    UnitData {
+        unit: UnitKey {
+            model: "gpt2-xl".to_owned(),
+            hook_point: "blocks.3.mlp.hook_post".to_owned(),
+            layer: Some(3),
+            neuron: 7,
+            corpus: "webtext".to_owned(),
+        },
+        statistics: None,
+        records: Vec::new(),
+        explanations: Vec::new(),
+        token_means: Vec::new(),
+        token_effects: Vec::new(),
+        links: Vec::new(),
+    }
+}
+
+fn authors() -> Authors {
+    Authors {
+        explainer: "token_activation".to_owned(),
+        explainer_model: None,
+        simulator: "all_at_once".to_owned(),
+        simulator_model: None,
+    }
+}
+
+fn record(number: usize) -> Value {
+    json!({"tokens": [format!("t{number}"), " \u{e9}\n"], "activations": [number as f64, -0.5]})
+}
+
+fn records(file: &Value) -> Result<UnitData, Flaw> {
+    let mut unit = unit();
+    read_unit::records(file.to_string().as_bytes(), &mut unit).map(|()| unit)
+}
+
+fn explanations(unit: &mut UnitData, file: &Value) -> Result<Vec<&'static str>, Flaw> {
+    read_unit::explanations(format!("\n{file}\n\n").as_bytes(), &authors(), unit)
+}
+
+fn simulation(expected: &Value, scale_key: &str) -> Value {
+    json!({
+        "tokens": ["t2", " \u{e9}\n"],
+        "expected_activations": expected,
+        scale_key: "simulated_normalized_activations",
+        "distribution_values": [[0, 10], []],
+        "distribution_probabilities": [[0.25, 0.75], []],
+    })
+}
+
+fn results(sequences: &[Value]) -> Value {
+    json!({
+        "neuron_id": {"layer_index": 3, "neuron_index": 7},
+        "scored_explanations": [{
+            "explanation": " words. ",
+            "scored_simulation": {
+                "scored_sequence_simulations": sequences,
+                "ev_correlation_score": 0.5, "rsquared_score": null, "absolute_dev_explained_score": -1.25,
+            },
+        }],
+    })
+}
+
+#[test]
+fn old_and_new_names_say_the_same() {
+    let old = json!({
+        "neuron_id": {"layer": "3", "idx": "7"},
+        "top_activations": (0..20).map(record).collect::<Vec<_>>(),
+        "random_sample": (20..35).map(record).collect::<Vec<_>>(),
+        "random_sample_by_decile": (0..5).map(|q| vec![record(40 + q)]).collect::<Vec<_>>(),
+    });
+    let new = json!({
+        "dataclass_name": "NeuronRecord",
+        "neuron_id": {"dataclass_name": "NeuronId", "layer_index": 3, "neuron_index": 7},
+        "most_positive_activation_records": (0..20).map(record).collect::<Vec<_>>(),
+        "random_sample": (20..35).map(record).collect::<Vec<_>>(),
+        "random_sample_by_quantile": (0..5).map(|q| vec![record(40 + q)]).collect::<Vec<_>>(),
+        "quantile_boundaries": null, "mean": null, "variance": null, "skewness": null, "kurtosis": null,
+    });
+    let (old, new) = (records(&old).unwrap(), records(&new).unwrap());
+    assert_eq!(old, new);
+    assert_eq!((new.records.len(), new.statistics.as_ref().unwrap().max), (40, Some(19.0)));
+    let quantile = new.records.iter().filter(|record| record.sample == "quantile_4").count();
+    assert_eq!(quantile, 1);
+    let valid = |sample: &str| -> Vec<f32> {
+        let of = new.records.iter().filter(|r| r.sample == sample && r.split == Split::Valid);
+        of.map(|record| record.activations[0]).collect()
+    };
+    // Indices 2, 6, 10 … of the top list, 1, 4, 7 … of the random one: specification §2.1.
+    assert_eq!(valid("top"), [2.0, 6.0, 10.0, 14.0, 18.0]);
+    assert_eq!(valid("random"), [21.0, 24.0, 27.0, 30.0, 33.0]);
+    let window = &new.records[0].window;
+    assert_eq!(window.tokens().collect::<Vec<_>>(), ["t0", " \u{e9}\n"]);
+
+    let (mut with_old, mut with_new) = (old, new);
+    let scored = |key: &str, scale: &str| {
+        json!({
+            key: simulation(&json!([7.5, null]), scale), "true_activations": [2.0, -0.5],
+            "ev_correlation_score": null, "rsquared_score": 0.25, "absolute_dev_explained_score": 0.125,
+        })
+    };
+    let renamed = json!({
+        "neuron_id": {"layer_index": "3", "neuron_index": 7},
+        "scored_explanation_or_baseline_list": [{
+            "dataclass_name": "ScoredExplanationOrBaseline",
+            "explanation_or_baseline": " words. ",
+            "scored_simulation": results(&[scored("simulation", "unit")])["scored_explanations"][0]["scored_simulation"],
+        }],
+    });
+    assert!(explanations(&mut with_old, &renamed).unwrap().is_empty());
+    let scored = scored("sequence_simulation", "activation_scale");
+    assert!(explanations(&mut with_new, &results(&[scored])).unwrap().is_empty());
+    assert_eq!(with_old, with_new);
+    let explanation = &with_new.explanations[0];
+    assert_eq!(explanation.text, " words. ");
+    let simulation = &explanation.simulations[0];
+    assert_eq!(simulation.expected, [Some(7.5), None]);
+    let mut first = [0.0; 22];
+    (first[0], first[10]) = (0.25, 0.75);
+    assert_eq!(simulation.distribution, first);
+    let score = |metric: &str, set: &str| -> &ExchangedScore {
+        explanation.scores.iter().find(|score| score.metric == metric && score.sample_set == set).unwrap()
+    };
+    assert_eq!(score("absolute_dev_explained", "top_and_random").value, Some(-1.25));
+    let undefined = score("rsquared_uncentred", "top_and_random");
+    assert_eq!((undefined.value, undefined.reason.as_deref()), (None, Some("undefined_at_source")));
+    assert_eq!(
+        (score("rsquared_uncentred", "top_0").value, score("ev_correlation", "top_0").value),
+        (Some(0.25), None)
+    );
+}
+
+#[test]
+fn calibrated_and_uncalibrated_simulations_are_told_apart() {
+    let check = |outer: Value, expected: &[(&str, usize)], calibration: &str| {
+        let mut calibrated = simulation(&outer, "activation_scale");
+        calibrated["activation_scale"] = json!("neuron_activations");
+        calibrated["uncalibrated_simulation"] = simulation(&json!([1.0, 3.0]), "activation_scale");
+        let scored = json!({"simulation": calibrated, "true_activations": [2.0, -0.5]});
+        let mut unit = unit();
+        explanations(&mut unit, &results(&[scored])).unwrap();
+        let explanation = &unit.explanations[0];
+        let got: Vec<(&str, usize)> =
+            explanation.simulations.iter().map(|s| (s.scale.as_str(), s.distribution.len())).collect();
+        assert_eq!(got, expected);
+        assert_eq!(explanation.scores[0].calibration, calibration);
+    };
+    // Upstream's default calibrates by nothing and still calls the result the neuron's activations.
+    check(json!([1.0, 3.0]), &[("simulated_normalized_activations", 22)], "none");
+    check(json!([0.5, 0.9]), &[("neuron_activations", 0), ("simulated_normalized_activations", 22)], "linear");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let check = |result: Result<UnitData, Flaw>, line: Option<usize>, words: &str| {
+        let flaw = result.unwrap_err();
+        assert_eq!(flaw.line, line, "{flaw:?}");
+        assert!(flaw.reason.contains(words), "{flaw:?}");
+    };
+    let id = json!({"layer_index": 3, "neuron_index": 7});
+    let top = |record: Value| records(&json!({"neuron_id": id, "most_positive_activation_records": [record]}));
+    check(
+        top(json!({"tokens": ["a", "b"], "activations": [1.0]})),
+        None,
+        "expected 2 activations, one for each of tokens, got 1",
+    );
+    check(top(json!({"tokens": ["a"], "activations": [null]})), Some(1), "null");
+    check(top(json!({"tokens": ["a"], "activations": [1e300]})), Some(1), "32 bits");
+    check(top(json!({"tokens": [], "activations": []})), None, "expected tokens, got none");
+    check(records(&json!({"neuron_id": {"layer": 4, "idx": 7}})), None, "got neuron 7 of layer 4");
+    check(records(&json!({"neuron_id": {"layer": -1, "idx": 7}})), Some(1), "an index from 0");
+    let mut broken = unit();
+    check(read_unit::records(b"{\"neuron_id\":\n {\"layer\": 3,", &mut broken).map(|()| unit()), Some(2), "EOF");
+
+    let line = results(&[]).to_string();
+    let two = format!("{line}\n\n{line}\n");
+    let result = read_unit::explanations(two.as_bytes(), &authors(), &mut unit());
+    check(result.map(|_| unit()), Some(3), "got a second");
+    let result = read_unit::explanations(b" \n", &authors(), &mut unit());
+    check(result.map(|_| unit()), None, "got none");
+    let result = read_unit::explanations(format!("\n\n{}", &line[..40]).as_bytes(), &authors(), &mut unit());
+    check(result.map(|_| unit()), Some(3), "EOF");
+}
+
+#[test]
+fn related_neurons_and_tokens_are_read_with_their_gaps() {
+    let mut unit = unit();
+    let half = json!({
+        "top_positive_neurons": ["1_22", "0_3"], "top_positive_weights": [0.5, null],
+        "top_negative_neurons": ["2_1"], "top_negative_weights": [-0.25],
+    });
+    read_unit::links(json!({"c_fc": half, "c_proj": null}).to_string().as_bytes(), &mut unit).unwrap();
+    let links: Vec<_> =
+        unit.links.iter().map(|l| (l.other_hook_point.as_str(), l.other_neuron, l.rank, l.weight)).collect();
+    assert_eq!(
+        links,
+        [
+            ("blocks.1.mlp.hook_post", 22, 0, Some(0.5)),
+            ("blocks.0.mlp.hook_post", 3, 1, None),
+            ("blocks.2.mlp.hook_post", 1, 0, Some(-0.25)),
+        ]
+    );
+    let means = json!({"tokens": [" a", "b"], "average_activations": [2, null]});
+    read_unit::token_means(means.to_string().as_bytes(), &mut unit).unwrap();
+    assert_eq!((unit.token_means[0].mean_activation, unit.token_means[1].mean_activation), (Some(2.0), None));
+    let list = json!({"tokens": ["x"], "strengths": [-1.5]});
+    read_unit::token_effects(json!({"input_negative": list}).to_string().as_bytes(), &mut unit).unwrap();
+    assert_eq!((unit.token_effects[0].positive, unit.token_effects[0].strength), (false, Some(-1.5)));
+    let wrong = json!({"c_fc": {"top_positive_neurons": ["1-22"], "top_positive_weights": [1],
+        "top_negative_neurons": [], "top_negative_weights": []}});
+    let flaw = read_unit::links(wrong.to_string().as_bytes(), &mut unit).unwrap_err();
+    assert!(flaw.reason.contains("'1-22'"), "{flaw:?}");
+}
+
+proptest! {
+    #[test]
+    fn a_number_comes_back_to_the_last_digit(value in proptest::num::f64::NORMAL) {
+        let document = json!({"a \\\" : 1": [value], "b": value}).to_string();
+        let parsed: Value = serde_json::from_str(&document).unwrap();
+        let exact = Exact::of(document.as_bytes());
+        prop_assert_eq!(exact.number(parsed["b"].as_f64().unwrap()), value);
+    }
+
+    #[test]
+    fn a_place_in_a_file_comes_back_from_split_and_rank(len in 1usize..60) {
+        for index in 0..len {
+            let (split, rank) = of_top(index);
+            prop_assert_eq!(top_index(split, rank), Some(index));
+        }
+        let splits: Vec<(Split, i32)> = (0..len).map(|index| of_random(index, len)).collect();
+        let with_test = splits.iter().any(|(split, _)| *split == Split::Test);
+        for (index, (split, rank)) in splits.into_iter().enumerate() {
+            prop_assert_eq!(random_index(split, rank, with_test), Some(index));
+        }
+    }
+}
