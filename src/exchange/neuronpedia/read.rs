@@ -118,7 +118,7 @@ impl Importer for Neuronpedia {
             }
             Kind::Activations(path) => {
                 let Some(input) = self.input(&path, "activations", out).await? else { return Ok(()) };
-                pump(out, move |pump| read_activations(&input, &shared, &source, &seen, pump)).await
+                pump(out, move |pump| read_activations(&input, &shared, &source, &seen, HELD, pump)).await
             }
             Kind::Explanations(files, scores) => {
                 let mut numbers = Numbers::default();
@@ -167,9 +167,26 @@ enum Then {
     End,
 }
 
+/// Whether what is wrong with a file is told: once, however often it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Faults {
+    Tell,
+    Told,
+}
+
+impl Faults {
+    fn tell(self, fault: Fault, pump: &mut Pump) -> Result<()> {
+        match self {
+            Self::Tell => pump.bad(fault),
+            Self::Told => Ok(()),
+        }
+    }
+}
+
 /// Parses every line; faults go to the pump with their line.
 fn each_line<T: DeserializeOwned>(
     input: &Input,
+    faults: Faults,
     pump: &mut Pump,
     mut take: impl FnMut(T, usize, usize, &mut Pump) -> Result<Then>,
 ) -> Result<()> {
@@ -179,7 +196,7 @@ fn each_line<T: DeserializeOwned>(
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
             // What follows in the file cannot be read.
-            Err((number, reason)) => return pump.bad(Fault::in_line(&input.shown, number, reason)),
+            Err((number, reason)) => return faults.tell(Fault::in_line(&input.shown, number, reason), pump),
         };
         match loose_json::parse::<T>(line) {
             Ok(row) => {
@@ -187,7 +204,7 @@ fn each_line<T: DeserializeOwned>(
                     return Ok(());
                 }
             }
-            Err(error) => pump.bad(Fault::in_line(&input.shown, number, without_line(&error)))?,
+            Err(error) => faults.tell(Fault::in_line(&input.shown, number, without_line(&error)), pump)?,
         }
     }
 }
@@ -209,7 +226,7 @@ fn belongs(model: Option<&str>, source: Option<&str>, shared: &Shared, own: &str
 }
 
 fn read_features(input: &Input, shared: &Shared, source: &str, pump: &mut Pump) -> Result<()> {
-    each_line(input, pump, |row: FeatureRow, number, _, pump| {
+    each_line(input, Faults::Tell, pump, |row: FeatureRow, number, _, pump| {
         let read = belongs(row.model_id.as_deref(), row.source.as_deref(), shared, source)
             .and_then(|()| units::feature(row, shared));
         match read {
@@ -226,22 +243,26 @@ fn read_features(input: &Input, shared: &Shared, source: &str, pump: &mut Pump) 
     pump.file(input.size())
 }
 
-/// Reads a file as often as it takes to hold no more than [`HELD`] bytes of its lines: rows of one unit may stand anywhere in it.
+/// Reads a file as often as it takes to hold no more than `limit` bytes of its lines: rows of one unit may stand anywhere in it.
 /// Each time it keeps the smallest indices that it can.
-fn read_activations(input: &Input, shared: &Shared, source: &str, seen: &Seen, pump: &mut Pump) -> Result<()> {
+fn read_activations(
+    input: &Input,
+    shared: &Shared,
+    source: &str,
+    seen: &Seen,
+    limit: usize,
+    pump: &mut Pump,
+) -> Result<()> {
     let mut from = Index(0);
-    let mut first_time = true;
+    let mut faults = Faults::Tell;
     loop {
         let mut held: BTreeMap<Index, Vec<Read>> = BTreeMap::new();
         let mut n_bytes = 0;
         // The smallest index that was let go this time.
         let mut until: Option<Index> = None;
         let mut elsewhere = HashSet::new();
-        each_line(input, pump, |row: ActivationRow, number, length, pump| {
-            let bad = |reason: String, pump: &mut Pump| {
-                // Faults are told once, however often the file is read.
-                if first_time { pump.bad(Fault::in_line(&input.shown, number, reason)) } else { Ok(()) }
-            };
+        each_line(input, faults, pump, |row: ActivationRow, number, length, pump| {
+            let bad = |reason: String, pump: &mut Pump| faults.tell(Fault::in_line(&input.shown, number, reason), pump);
             if let Err(reason) = belongs(row.model_id.as_deref(), row.source.as_deref(), shared, source) {
                 bad(reason, pump)?;
                 return Ok(Then::Next);
@@ -250,7 +271,7 @@ fn read_activations(input: &Input, shared: &Shared, source: &str, seen: &Seen, p
                 bad("expected a field 'index', got none".to_owned(), pump)?;
                 return Ok(Then::Next);
             };
-            if first_time && row.attribution.0 {
+            if faults == Faults::Tell && row.attribution.0 {
                 pump.not_kept("direct feature attribution")?;
             }
             let other = seen.lock().get(&index.0).filter(|other| **other != input.shown).cloned();
@@ -268,14 +289,14 @@ fn read_activations(input: &Input, shared: &Shared, source: &str, seen: &Seen, p
                 }
                 Err(reason) => bad(reason, pump)?,
             }
-            while n_bytes > HELD && held.len() > 1 {
+            while n_bytes > limit && held.len() > 1 {
                 if let Some((index, rows)) = held.pop_last() {
                     n_bytes -= rows.iter().map(|row| row.bytes).sum::<usize>();
                     until = Some(index);
                 }
             }
-            if n_bytes > HELD {
-                let reason = format!("expected at most {HELD} bytes of activations of feature {}, got more", index.0);
+            if n_bytes > limit {
+                let reason = format!("expected at most {limit} bytes of activations of feature {}, got more", index.0);
                 pump.bad(Fault::in_line(&input.shown, number, reason))?;
                 held.clear();
                 return Ok(Then::End);
@@ -296,7 +317,7 @@ fn read_activations(input: &Input, shared: &Shared, source: &str, seen: &Seen, p
             Some(until) => from = until,
             None => break,
         }
-        first_time = false;
+        faults = Faults::Told;
     }
     pump.file(input.size())
 }
@@ -312,7 +333,7 @@ fn read_explanations(
     // A batch of ours has its scores in a file beside it too; they are read from there where the lines have none.
     let mut scores: HashMap<String, Vec<ScoreRow>> = HashMap::new();
     if let Some(input) = beside {
-        each_line(input, pump, |row: ScoreRow, _, _, _| {
+        each_line(input, Faults::Tell, pump, |row: ScoreRow, _, _, _| {
             if let Some(id) = row.explanation.clone() {
                 scores.entry(id).or_default().push(row);
             }
@@ -320,7 +341,7 @@ fn read_explanations(
         })?;
         pump.file(input.size())?;
     }
-    each_line(input, pump, |row: ExplanationRow, number, _, pump| {
+    each_line(input, Faults::Tell, pump, |row: ExplanationRow, number, _, pump| {
         let others = row.id.as_ref().and_then(|id| scores.remove(id)).unwrap_or_default();
         let read = belongs(row.model_id.as_deref(), row.source.as_deref(), shared, source)
             .and_then(|()| units::explanation(row, others, numbers));
@@ -351,9 +372,15 @@ pub(super) mod testing {
         found(|pump| read_features(&input, shared, source, pump))
     }
 
-    pub(in super::super) fn activations(name: &str, text: String, shared: &Shared, source: &str) -> Found {
+    pub(in super::super) fn activations(
+        name: &str,
+        text: String,
+        shared: &Shared,
+        source: &str,
+        limit: usize,
+    ) -> Found {
         let input = Input::bytes(name, text);
-        found(|pump| read_activations(&input, shared, source, &Seen::default(), pump))
+        found(|pump| read_activations(&input, shared, source, &Seen::default(), limit, pump))
     }
 
     pub(in super::super) fn explanations(

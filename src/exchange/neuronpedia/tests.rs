@@ -201,7 +201,7 @@ fn activations_of_one_feature_are_together_wherever_they_stand() {
         activation(2, "early", 3.0, top),
         activation(1, "d", 3.0, r#""binMin":null,"binMax":null"#),
     ];
-    let read = activations("a.jsonl", lines.join("\n"), &shared(), "0-res-jb");
+    let read = activations("a.jsonl", lines.join("\n"), &shared(), "0-res-jb", usize::MAX);
     assert_eq!(read.faults, Vec::<String>::new());
     let rows: Vec<_> = read
         .units
@@ -224,6 +224,31 @@ fn activations_of_one_feature_are_together_wherever_they_stand() {
             row(2, "top", 1, "late"),
         ]
     );
+}
+
+#[test]
+fn a_file_larger_than_what_may_be_held_is_read_more_than_once_with_the_same_result() {
+    let top = r#""binMin":-1,"binMax":4,"binContains":-1"#;
+    let mut lines: Vec<String> =
+        (0..60).map(|i| activation(i * 7 % 10, &format!("word{i}"), i as f32 / 8.0, top)).collect();
+    lines.insert(30, "broken".to_owned());
+    lines.insert(10, lines[0].clone());
+    let length = lines[0].len();
+    let read = |limit: usize| activations("a.jsonl", lines.join("\n"), &shared(), "0-res-jb", limit);
+    let whole = read(usize::MAX);
+    assert_eq!(whole.units.iter().map(|unit| unit.unit.neuron).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(whole.faults.len(), 1);
+    for limit in [length * 8, length * 20, length * 45] {
+        let parts = read(limit);
+        assert_eq!(parts.units, whole.units, "{limit}");
+        assert_eq!(parts.not_kept, whole.not_kept, "{limit}");
+        // A fault is told once.
+        assert_eq!(parts.faults, whole.faults, "{limit}");
+        assert_eq!(parts.n_files, 1);
+    }
+    // One feature alone is more than may be held.
+    let small = read(length * 2);
+    assert!(small.faults.iter().any(|fault| fault.contains("bytes of activations of feature")), "{:?}", small.faults);
 }
 
 #[test]
