@@ -123,8 +123,9 @@ fn empty(unit: UnitKey) -> UnitData {
     }
 }
 
-/// Where the record of a neuron, sample, split and sequence is among the unit's records.
-type Places = HashMap<(i32, String, String, i64), usize>;
+/// Where the record of a neuron, sample, split, sequence and rank is among the unit's records. Without a rank it is the first of that
+/// sequence: a second explanation's simulation may name a record by its own order.
+type Places = HashMap<(i32, String, String, i64, Option<i32>), usize>;
 
 impl Lot<'_> {
     async fn each(&self, sql: &str, mut take: impl FnMut(&Rows) -> Result<()>) -> Result<()> {
@@ -300,8 +301,11 @@ impl Lot<'_> {
         let mut places = Places::new();
         for (neuron, sequence, record) in found {
             self.with(neuron, |unit| {
-                let key = (unit.unit.neuron, record.sample.clone(), record.split.to_string(), sequence);
-                places.insert(key, unit.records.len());
+                let (sample, split) = (record.sample.clone(), record.split.to_string());
+                let place = unit.records.len();
+                let neuron = unit.unit.neuron;
+                places.insert((neuron, sample.clone(), split.clone(), sequence, Some(record.rank)), place);
+                places.entry((neuron, sample, split, sequence, None)).or_insert(place);
                 unit.records.push(record);
             });
         }
@@ -379,8 +383,9 @@ impl Lot<'_> {
         for (id, sequence, mut simulation) in found {
             let Some((neuron, index)) = owners.get(&id) else { continue };
             let Some(unit) = self.units.get_mut(neuron) else { continue };
-            let key = (*neuron, simulation.sample.clone(), simulation.split.to_string(), sequence);
-            if let Some(record) = places.get(&key).and_then(|place| unit.records.get(*place)) {
+            let key = |rank| (*neuron, simulation.sample.clone(), simulation.split.to_string(), sequence, rank);
+            let place = places.get(&key(Some(simulation.rank))).or_else(|| places.get(&key(None)));
+            if let Some(record) = place.and_then(|place| unit.records.get(*place)) {
                 simulation.actual.clone_from(&record.activations);
             }
             unit.explanations[*index].simulations.push(simulation);

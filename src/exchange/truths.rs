@@ -25,8 +25,11 @@ pub(crate) fn keep_truths(unit: &mut UnitData) {
             continue;
         }
         let sample = format!("{SCORED}{}", simulation.sample);
-        // One window has one series of values: a second explanation, or scale, names the same record.
-        if !records[n_read..].iter().any(|record| record.sample == sample && record.window == simulation.window) {
+        // A second explanation, or scale, names the same record.
+        let is_it = |record: &ExchangedRecord| {
+            record.sample == sample && record.window == simulation.window && record.activations == simulation.actual
+        };
+        if !records[n_read..].iter().any(is_it) {
             records.push(ExchangedRecord {
                 sample: sample.clone(),
                 rank: simulation.rank,

@@ -169,6 +169,16 @@ fn assert_equal(got: &BTreeMap<&'static str, Vec<String>>, expected: &BTreeMap<&
     }
 }
 
+/// The value with every number in 32 bits, as activations are kept and written.
+fn narrowed(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64().unwrap() as f32),
+        Value::Array(values) => values.iter().map(narrowed).collect(),
+        Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), narrowed(value))).collect(),
+        other => other.clone(),
+    }
+}
+
 /// The counts that an import prints, by their first word.
 fn counted(out: &str, word: &str) -> u64 {
     let line = out.lines().find(|line| line.split_whitespace().next() == Some(word));
@@ -210,7 +220,7 @@ fn what_is_imported_is_exported_and_imported_again_with_every_score() {
             assert_eq!(keys(&original["sequence_simulation"]), keys(&written["sequence_simulation"]));
             assert_eq!(original["ev_correlation_score"], written["ev_correlation_score"]);
         } else {
-            assert_eq!(written, original, "{file}");
+            assert_eq!(narrowed(&written), narrowed(&original), "{file}");
         }
     }
     import(path, "out", "second", &[]);
@@ -258,7 +268,8 @@ fn a_lake_of_our_own_goes_out_and_comes_back() {
     import(path, "out", "back", &["--model", "own", "--explainer", "token_lookup", "--simulator", "token_lookup"]);
     let ran = |lake: &str, sql: &str| ok(path, &["sql", "--lake", lake, "--format", "csv", sql]);
     let same = |columns: &str, table: &str, condition: &str| {
-        let sql = format!("SELECT {columns} FROM {table} WHERE {condition} ORDER BY ALL");
+        let order = (1..=columns.split(", ").count().min(4)).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT {columns} FROM {table} WHERE {condition} ORDER BY {order}");
         assert_eq!(ran("back", &sql), ran(small_lake(), &sql), "{table}");
     };
     same("layer, neuron, text, explainer", "explanations", "true");
@@ -268,7 +279,14 @@ fn a_lake_of_our_own_goes_out_and_comes_back() {
         "scores",
         "sample_set = 'top_and_random' AND metric <> 'explained_variance'",
     );
-    same("layer, neuron, scale, sample, rank, expected", "simulations", "NOT control");
+    // Where a split of ours has fewer records than the interleaving asks for, later ones have no place; scored windows are kept.
+    same(
+        "layer, neuron, replace(sample, 'scored_', '') AS sample, rank, scale, expected",
+        "simulations",
+        "NOT control",
+    );
+    let leaked = "SELECT count(*) AS n FROM activation_records b JOIN token_sequences t ON t.sequence = b.sequence WHERE b.split = 'train'";
+    assert_ne!(ran("back", leaked), "n\n0\n", "the explainer's records are there");
 }
 
 #[test]

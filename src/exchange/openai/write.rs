@@ -40,8 +40,12 @@ impl Writer {
 impl Exporter for Writer {
     async fn unit(&mut self, unit: UnitData) -> Result<()> {
         let folder = self.folder.clone();
-        let written = blocking(move || write_unit(&folder, &unit)).await?;
+        let (written, n_without_place) = blocking(move || write_unit(&folder, &unit)).await?;
         self.report.n_units += 1;
+        if n_without_place > 0 {
+            *self.report.not_kept.entry("records without a place in the interleaving".to_owned()).or_default() +=
+                n_without_place as u64;
+        }
         for (kind, bytes) in written {
             self.report.n_files += 1;
             self.report.n_bytes += bytes as u64;
@@ -55,7 +59,8 @@ impl Exporter for Writer {
     }
 }
 
-fn write_unit(folder: &Path, unit: &UnitData) -> Result<Vec<(&'static str, usize)>> {
+/// Kind and size of each file written, and how many records have no place in the layout.
+fn write_unit(folder: &Path, unit: &UnitData) -> Result<(Vec<(&'static str, usize)>, usize)> {
     let key = &unit.unit;
     let layer = key.layer.filter(|layer| hook_point(*layer) == key.hook_point).ok_or_else(|| {
         ExchangeError::NotExpressible {
@@ -66,8 +71,12 @@ fn write_unit(folder: &Path, unit: &UnitData) -> Result<Vec<(&'static str, usize
     })?;
     let neuron_id = NeuronId { dataclass_name: "NeuronId", layer_index: layer, neuron_index: key.neuron };
     let mut files = Vec::new();
+    let mut n_without_place = 0;
     if unit.statistics.is_some() || unit.records.iter().any(|record| !record.sample.starts_with("scored")) {
-        files.push((0, json(&neuron_record(&neuron_id, unit))?));
+        let record = neuron_record(&neuron_id, unit);
+        n_without_place =
+            unit.records.iter().filter(|record| !record.sample.starts_with("scored")).count() - record.len();
+        files.push((0, json(&record)?));
     }
     if !unit.explanations.is_empty() {
         let scored_explanations = unit.explanations.iter().flat_map(scored_explanations).collect();
@@ -112,7 +121,7 @@ fn write_unit(folder: &Path, unit: &UnitData) -> Result<Vec<(&'static str, usize
         NewFile::write(&folder.join(path(kind, layer, key.neuron)), &bytes)?;
         written.push((super::dataset::KINDS[kind].0, bytes.len()));
     }
-    Ok(written)
+    Ok((written, n_without_place))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -148,12 +157,15 @@ fn neuron_record<'a>(neuron_id: &'a NeuronId, unit: &'a UnitData) -> NeuronRecor
     }
 }
 
-/// Records as they stood in their file; those of a split that has no place there come last, in their own order.
+/// Records as they stood in their file, up to the first gap: behind one, places would stand for other splits, and a reader would score on
+/// what an explainer saw.
 fn in_file_order(
     mut records: Vec<&ExchangedRecord>,
     index: impl Fn(&ExchangedRecord) -> Option<usize>,
 ) -> Vec<ActivationRecord<'_>> {
     records.sort_by_key(|record| index(record).unwrap_or(usize::MAX));
+    let in_place = records.iter().enumerate().take_while(|(place, record)| index(record) == Some(*place)).count();
+    records.truncate(in_place);
     records
         .into_iter()
         .map(|record| ActivationRecord {
@@ -348,6 +360,14 @@ struct NeuronRecord<'a> {
     skewness: Option<f64>,
     kurtosis: Option<f64>,
     most_positive_activation_records: Vec<ActivationRecord<'a>>,
+}
+
+impl NeuronRecord<'_> {
+    /// Records of all lists.
+    fn len(&self) -> usize {
+        let quantiles = self.random_sample_by_quantile.iter().flatten().map(Vec::len).sum::<usize>();
+        self.most_positive_activation_records.len() + self.random_sample.len() + quantiles
+    }
 }
 
 #[derive(Serialize)]
