@@ -1,8 +1,11 @@
 //! `neuronlake like` and `neuronlake fires`: units like one unit, and units that fire on a text, with what the lake says of them.
 
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use clap::{Args, ValueEnum};
 
-use super::arguments::LakeIfAny;
+use super::arguments::{Arguments, LakeIfAny};
 use super::table::Format;
 use super::{open, sql};
 use crate::error::{Error, Result};
@@ -20,14 +23,16 @@ const EXPLAINED: &str = "(SELECT e.model, e.hook_point, e.neuron, max(b.value) A
 #[command(after_help = "Examples:
   neuronlake like blocks.3.mlp.hook_post:7 --by output
   neuronlake like blocks.3.mlp.hook_post:7 --model ./gpt2 --by input --where 'layer > 3' --top 10
-  neuronlake like blocks.3.mlp.hook_post:7 --by activations --sequences 2000 --where 'score > 0.5'")]
+  neuronlake like blocks.3.mlp.hook_post:7 --by activations --sequences 2000 --where 'score > 0.5'
+  neuronlake like blocks.5.mlp.hook_post:131 --model gpt2-xl --by explanation --lake ./lake")]
 pub(crate) struct Like {
     /// The unit, as hook_point:neuron.
     unit: String,
-    /// Its model: 'default', a folder or a file.
+    /// Its model: 'default', a folder or a file; for explanations also the id of a model that was imported.
     #[arg(long, default_value = "default", value_name = "PATH")]
     model: String,
-    /// What is compared: weights that read (input), weights that write (output), or activations over the lake's token sequences.
+    /// What is compared: weights that read (input), weights that write (output), activations over the lake's token sequences, or
+    /// the meaning of explanations in the lake.
     #[arg(long, value_enum, default_value = "output")]
     by: By,
     /// Hook points whose units are compared [default: those of the unit's kind in all layers].
@@ -51,6 +56,8 @@ enum By {
     Output,
     /// Correlation of activations.
     Activations,
+    /// Cosine of the sentence vectors of explanations.
+    Explanation,
 }
 
 #[derive(Debug, Args)]
@@ -99,12 +106,13 @@ fn text(text: &str) -> String {
     Parameter::Text(text.to_owned()).to_sql()
 }
 
-pub(crate) async fn like(command: &Like) -> Result<()> {
+pub(crate) async fn like(arguments: &Arguments, command: &Like) -> Result<()> {
     let (hook_point, neuron) = unit(&command.unit)?;
     let by = match command.by {
         By::Input => "input",
         By::Output => "output",
         By::Activations => "activations",
+        By::Explanation => return like_by_explanation(arguments, command, hook_point, neuron).await,
     };
     let mut options = serde_json::json!({ "corpus": command.corpus });
     if let Some(hook) = &command.hook {
@@ -124,6 +132,39 @@ pub(crate) async fn like(command: &Like) -> Result<()> {
         text(hook_point),
     );
     let session = open(command.rows.lake.open()?, SessionOptions::default())?;
+    let query = command.rows.of(&query, "similarity DESC NULLS LAST, hook_point, neuron");
+    sql::print_rows(&session, &query, command.rows.format).await
+}
+
+/// Units whose explanations mean most nearly what the unit's best one does; each with its nearest explanation.
+async fn like_by_explanation(arguments: &Arguments, command: &Like, hook_point: &str, neuron: u32) -> Result<()> {
+    let session = open(command.rows.lake.open()?, SessionOptions::default())?;
+    // A model that was imported has an id and no file.
+    let model =
+        session.models().get(&command.model).map_or_else(|_| command.model.clone(), |model| model.id().to_owned());
+    let of_unit = format!("hook_point = {} AND neuron = {neuron}", text(hook_point));
+    let own = format!("SELECT explanation FROM {EXPLAINED} WHERE model = {} AND {of_unit}", text(&model));
+    let batches = session.read_only_sql(&own).await?.collect().await?;
+    let found = batches.iter().find(|batch| batch.num_rows() > 0).map(|batch| cast(batch.column(0), &DataType::Utf8));
+    let Some(found) = found.transpose()? else {
+        return Err(Error::Missing { kind: "explanation of unit", path: format!("{model} {}", command.unit) });
+    };
+    let explanation = found.as_string::<i32>().value(0);
+    let notes = super::search::vectors(&session, None, arguments.verbosity()).await?;
+    super::search::tell(arguments, &notes)?;
+    let hooks = match &command.hook {
+        Some(pattern) => {
+            format!(" AND hook_point ~ {}", text(&format!("^{}$", regex::escape(pattern).replace("\\*", ".*"))))
+        }
+        None => String::new(),
+    };
+    let query = format!(
+        "SELECT hook_point, layer, neuron, max(similarity) AS similarity, max(score) AS score, \
+         first_value(text ORDER BY similarity DESC, explanation) AS explanation \
+         FROM semantic_matches({}) WHERE model = {} AND NOT ({of_unit}){hooks} GROUP BY hook_point, layer, neuron",
+        text(explanation),
+        text(&model),
+    );
     let query = command.rows.of(&query, "similarity DESC NULLS LAST, hook_point, neuron");
     sql::print_rows(&session, &query, command.rows.format).await
 }

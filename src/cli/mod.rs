@@ -81,7 +81,7 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Search(command) => search::search(arguments, command).await,
         Command::Index(command) => index::index(arguments, command).await,
         Command::Hooks(command) => hooks::hooks(command),
-        Command::Like(command) => likeness::like(command).await,
+        Command::Like(command) => likeness::like(arguments, command).await,
         Command::Fires(command) => likeness::fires(command).await,
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,

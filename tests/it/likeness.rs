@@ -35,6 +35,25 @@ fn units_like_one_come_most_similar_first_with_their_explanations() {
 }
 
 #[test]
+fn units_may_be_like_one_by_what_their_explanations_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::support::copy_folder(std::path::Path::new(small_lake()), &folder.path().join("lake"));
+    let like = ["like", "blocks.0.mlp.hook_post:3", "--by", "explanation", "--lake", "lake"];
+    let found = rows(folder.path(), &[&like[..], &["--top", "5"]].concat());
+    assert_eq!(found.len(), 5);
+    let similarity = |row: &serde_json::Value| row["similarity"].as_f64().unwrap();
+    assert!(found.windows(2).all(|pair| similarity(&pair[0]) >= similarity(&pair[1])));
+    assert!(found.iter().all(|row| row["layer"] != 0 || row["neuron"] != 3), "the unit itself is left out");
+    assert!(similarity(&found[0]) > 0.5 && found[0]["explanation"].is_string(), "{found:?}");
+    let layer = rows(folder.path(), &[&like[..], &["--hook", "blocks.1.*", "--where", "neuron > 7"]].concat());
+    assert_eq!(layer.len(), 8);
+    assert!(layer.iter().all(|row| row["layer"] == 1));
+    let error =
+        refused(folder.path(), &["like", "blocks.0.mlp.hook_post:99", "--by", "explanation", "--lake", "lake"], 1);
+    assert!(error.contains("explanation of unit"), "{error}");
+}
+
+#[test]
 fn units_that_fire_on_a_text_come_with_the_token_they_fire_on() {
     let folder = tempfile::tempdir().unwrap();
     let text = "The king's horse rode to the castle.";
