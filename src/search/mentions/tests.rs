@@ -52,6 +52,10 @@ proptest! {
 
     #[test]
     fn any_text_and_any_needle(texts in prop::collection::vec(".{0,40}", 0..20), phrase in ".{0,12}") {
+        // The standard library's tables are newer than the regex engine's: a letter that only one of them knows decides nothing.
+        let known = Regex::new(r"[\p{Alphabetic}\p{N}]").unwrap();
+        let agreed = |text: &str| text.chars().all(|c| c.is_alphanumeric() == known.is_match(c.encode_utf8(&mut [0; 4])));
+        prop_assume!(texts.iter().map(String::as_str).chain([phrase.as_str()]).all(agreed));
         let Some(needle) = Needle::new(&phrase) else { return Ok(()) };
         let pattern = pattern(&phrase).unwrap();
         let strings = StringArray::from(texts.clone());
