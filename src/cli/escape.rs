@@ -46,7 +46,8 @@ pub fn width(text: &str) -> usize {
 pub(crate) fn fitting(text: &str, columns: usize) -> usize {
     let mut used = 0;
     for (at, c) in text.char_indices() {
-        used += c.width().unwrap_or(0);
+        // The selector of emoji takes no column, but makes the character before it one wider.
+        used += if c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(0) };
         if used > columns && at > 0 {
             return at;
         }

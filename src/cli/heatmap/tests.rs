@@ -117,6 +117,13 @@ fn without_styles(text: &str) -> String {
     out + rest
 }
 
+#[test]
+fn an_emoji_that_is_made_wider_fits_too() {
+    let shown = heatmap(&["🕯\u{fe0f}㈠￼"], &[170_714.8], None, Palette::Plain, 10);
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines.iter().rev().skip(1).all(|line| width(line) <= 10), "{lines:?}");
+}
+
 proptest! {
     #[test]
     fn any_tokens_fit_the_width(
