@@ -28,8 +28,6 @@ use crate::tables::definition::{TableDefinition, tables};
 
 /// Sets of windows that a column of scores may be over; scores of single windows are left to Parquet.
 const SAMPLE_SETS: [&str; 3] = ["top_and_random", "random_only", "top_only"];
-/// Tables whose rows are not about units.
-const NOT_OF_UNITS: [&str; 4] = ["documents", "token_sequences", "completions", "runs"];
 
 /// Writes a Parquet file a table, with the rows of the selected units and the token sequences that they refer to.
 ///
@@ -62,7 +60,8 @@ pub async fn write_parquet(session: &Session, condition: Option<&str>, folder: &
                 sequences("activation_records"),
                 sequences("simulations")
             )
-        } else if NOT_OF_UNITS.contains(&name) {
+        } else if definition.schema.field_with_name("hook_point").is_err() {
+            // Its rows are not about units.
             continue;
         } else if definition.schema.field_with_name("corpus").is_ok() {
             format!(

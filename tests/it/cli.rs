@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::support::{clean, finish, neuronlake, ok, program, small_lake};
+use crate::support::{clean, copy_folder, finish, neuronlake, ok, program, small_lake};
 
 const ROOT: &str = "/";
 const KINGS: &str = "SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') \
@@ -81,16 +81,22 @@ fn queries_are_listed_and_shown() {
       simulation_gaps            Windows where an explanation misses most: the largest gap between what the unit does and what it should do.
       top_windows                The strongest windows of one unit, strong tokens marked with their tenths of the maximum.
       unreliable_scores          High scores to distrust: a wide interval, or a control that scores nearly as well.
+    search
+      keyword                    Explanations that hold any of the words, best BM25 first, among those for which the condition holds.
+      semantic                   Explanations nearest in meaning to the words, among those for which the condition holds.
+      hybrid                     Both searches in one by reciprocal rank fusion (k = 60) over the first thousand of each, among explanations for which the condition holds.
     views
       best_explanations          The best-scored explanation of every unit (ev_correlation, top and random windows); units without a score are left out.
       chosen_explanations        One explanation of every unit and explainer: the sample or revision that scored best on split calibration, else the first.
       costs                      Calls, tokens and dollars of language models by model, purpose (explain, simulate, judge, revise) and day.
+      exchange_units             One row per unit that the lake holds anything of, with statistics, best explanation and its score: what export --where is about.
       explanation_scorers        One row per explanation and scorer: its headline number (correlation of a simulator, balanced accuracy, area under the curve or hit rate of a judge) with control and interval.
       explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
       neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
       scorer_agreement           How far two scorers agree on the order of an explainer's explanations: Spearman's rank correlation, and on how many.
+      searchable_explanations    One row per explanation that has a text: its unit, explainer and text, its best score (ev_correlation, top and random windows, split valid), and the unit's density and largest activation.
     pipeline
       00_documents               Reads the texts of a corpus.
       10_token_sequences         Cuts every document into windows of tokens and gives each its split.
@@ -127,13 +133,23 @@ fn queries_are_listed_and_shown() {
 #[test]
 fn every_example_and_view_runs() {
     let list = ok(Path::new(ROOT), &["query", "list"]);
-    let names = list.lines().take_while(|line| !line.contains("pipeline")).filter(|line| line.starts_with("  "));
+    // Searches write their index into the lake.
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(Path::new(small_lake()), &folder.path().join("lake"));
+    let mut heading = "";
     let mut n_queries = 0;
-    for name in names.map(|line| line.split_whitespace().next().unwrap()) {
-        ok(Path::new(ROOT), &["query", "run", "--lake", small_lake(), name]);
+    for line in list.lines().take_while(|line| !line.contains("pipeline")) {
+        if !line.starts_with("  ") {
+            heading = line;
+            continue;
+        }
+        let name = line.split_whitespace().next().unwrap();
+        // A search has no words of its own.
+        let words: &[&str] = if heading == "search" { &["words=a word"] } else { &[] };
+        ok(folder.path(), &[&["query", "run", "--lake", "lake", name], words].concat());
         n_queries += 1;
     }
-    assert!(n_queries >= 14, "{list}");
+    assert!(n_queries >= 17, "{list}");
     let sea = ok(
         Path::new(ROOT),
         &["query", "run", "explanations_mentioning", "words=a", "limit=2", "--format", "jsonl", "--lake", small_lake()],
