@@ -1,9 +1,9 @@
 //! Search over explanations: words, full text and meaning, with filters before the first k.
 //!
-//! [`words`] says what a word is; [`mentions`] looks for one phrase in many texts. Everything else reads an index on disk
-//! ([`manifest`], [`index`]): explanations as Arrow columns ([`rows`]), where each word stands ([`terms`], ranked by [`bm25`]), and vectors
-//! ([`vectors`], compared by [`nearest`]). [`build`] brings it up to date with the Delta versions of its tables before every query;
-//! [`fill`] computes vectors that are missing.
+//! `words` says what a word is; `mentions` looks for one phrase in many texts. Everything else reads an index on disk
+//! (`manifest`, `index`): explanations as Arrow columns (`rows`), where each word stands (`terms`, ranked by `bm25`), and vectors
+//! (`vectors`, compared by `nearest`). `build` brings it up to date with the Delta versions of its tables before every query;
+//! `fill` computes vectors that are missing.
 
 mod align;
 pub(crate) mod bm25;
