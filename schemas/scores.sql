@@ -10,7 +10,7 @@ CREATE EXTERNAL TABLE scores (
     scorer_model VARCHAR COMMENT 'model behind the scorer, e.g. openai:gpt-4o; NULL for a scorer without one',
     calibration  VARCHAR NOT NULL COMMENT 'how simulated values were brought to the neuron''s units: none | linear | percentile, fitted on split calibration',
     metric       VARCHAR NOT NULL COMMENT 'of simulations: ev_correlation | explained_variance | rsquared_uncentred | absolute_dev_explained | ablation; of judgements: accuracy | balanced_accuracy | precision | recall | f1 | roc_auc | hit_rate',
-    sample_set   VARCHAR NOT NULL COMMENT 'top_and_random | random_only | top_only',
+    sample_set   VARCHAR NOT NULL COMMENT 'top_and_random | random_only | top_only; of imported scores of single windows top_0 .. random_4',
     split        VARCHAR NOT NULL COMMENT 'split of the windows scored; train only where an import says that its source scored on what its explainer saw',
     value        DOUBLE  COMMENT 'at most 1, larger is better; NULL when undefined, see reason',
     control      DOUBLE  COMMENT 'the same metric for another unit''s explanation; NULL when undefined or without another unit',

@@ -139,9 +139,12 @@ pub(crate) async fn like(arguments: &Arguments, command: &Like) -> Result<()> {
 /// Units whose explanations mean most nearly what the unit's best one does; each with its nearest explanation.
 async fn like_by_explanation(arguments: &Arguments, command: &Like, hook_point: &str, neuron: u32) -> Result<()> {
     let session = open(command.rows.lake.open()?, SessionOptions::default())?;
-    // A model that was imported has an id and no file.
-    let model =
-        session.models().get(&command.model).map_or_else(|_| command.model.clone(), |model| model.id().to_owned());
+    let model = match session.models().get(&command.model) {
+        Ok(model) => model.id().to_owned(),
+        // A model that was imported has an id and no file.
+        Err(Error::ModelNotFound { .. }) => command.model.clone(),
+        Err(error) => return Err(error),
+    };
     let of_unit = format!("hook_point = {} AND neuron = {neuron}", text(hook_point));
     let own = format!("SELECT explanation FROM {EXPLAINED} WHERE model = {} AND {of_unit}", text(&model));
     let batches = session.read_only_sql(&own).await?.collect().await?;

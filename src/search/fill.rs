@@ -5,12 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use arrow::array::{
-    ArrayRef, AsArray, Float32Builder, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, AsArray, Float32Builder, ListBuilder, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use datafusion::execution::context::SessionContext;
@@ -23,8 +20,9 @@ use super::error::SearchError;
 use super::index::Index;
 use super::rows::{BATCH_ROWS, EXPLANATION, TEXT};
 use crate::embeddings::TextEncoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash;
+use crate::pipeline::runs::RunRow;
 use crate::tables::writer::TableWriter;
 
 /// Texts that are embedded together.
@@ -87,7 +85,8 @@ async fn fill(
         return Ok(());
     }
     progress(0, total);
-    let run = Run::start(search, encoder.name()).await?;
+    let run = RunRow::starting("explanation_vectors", serde_json::json!({ "encoder": encoder.name() }).to_string());
+    run.record(&search.lake).await?;
     let mut writer = TableWriter::open(&search.lake, definition("explanation_vectors")?, &run.id).await?;
     let mut committed_at = Instant::now();
     let mut done = 0;
@@ -139,7 +138,8 @@ async fn fill(
         progress(done, total);
     }
     writer.commit().await?;
-    run.finish(search, done).await
+    // What an endpoint took stands in `completions`.
+    run.finish(&search.lake, done, 0.0).await
 }
 
 /// What the table holds vectors of.
@@ -157,66 +157,4 @@ async fn stored(search: &SearchIndex, engine: &SessionContext, encoder: &str) ->
         found.extend((0..batch.num_rows()).map(|row| vector_key(keys.value(row), hashes.value(row))));
     }
     Ok(found)
-}
-
-/// The row of `runs` that the vectors name.
-struct Run {
-    id: String,
-}
-
-impl Run {
-    async fn start(search: &SearchIndex, encoder: &str) -> Result<Self> {
-        let started_at = now();
-        let parameters = serde_json::json!({ "encoder": encoder }).to_string();
-        let id = hash::text(&format!("explanation_vectors {parameters} {started_at} {}", std::process::id()));
-        let definition = definition("runs")?;
-        let null = || Arc::new(StringArray::from(vec![None::<String>])) as ArrayRef;
-        let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
-        let time = |micros: Option<i64>| {
-            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
-        };
-        let columns: Vec<ArrayRef> = definition
-            .schema
-            .fields()
-            .iter()
-            .map(|field| match field.name().as_str() {
-                "run" => text(&id),
-                "stage" => text("explanation_vectors"),
-                "parameters" => text(&parameters),
-                "code_version" => text(env!("CARGO_PKG_VERSION")),
-                "seed" => Arc::new(Int64Array::from(vec![0])),
-                "started_at" => time(Some(started_at)),
-                "ended_at" => time(None),
-                "n_rows" => Arc::new(Int64Array::from(vec![None::<i64>])),
-                "cost" => Arc::new(Float64Array::from(vec![None::<f64>])),
-                _ => null(),
-            })
-            .collect();
-        let mut writer = TableWriter::open(&search.lake, definition, &id).await?;
-        writer.write(&RecordBatch::try_new(Arc::clone(&definition.schema), columns)?).await?;
-        writer.commit().await?;
-        Ok(Self { id })
-    }
-
-    async fn finish(&self, search: &SearchIndex, n_rows: usize) -> Result<()> {
-        let mut last = Error::internal("no try was made");
-        for _ in 0..TRIES {
-            let table = search.lake.open_or_create(definition("runs")?).await?;
-            let done = table
-                .update()
-                .with_predicate(col("run").eq(lit(self.id.as_str())))
-                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
-                .with_update("n_rows", lit(n_rows as i64))
-                .await;
-            match done {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
-    }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
