@@ -66,6 +66,25 @@ pub enum Error {
         /// The query with the most similar name.
         nearest: Option<String>,
     },
+    /// What a server was not started to do.
+    #[error("refused: {what}: {reason}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why it is not given.
+        reason: String,
+    },
+    /// An address that cannot be listened at.
+    #[error("address {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A limit of a server stopped a query.
+    #[error(transparent)]
+    Limit(#[from] crate::server::limits::LimitReached),
     /// Something that is not at the place it was looked for.
     #[error("{kind} '{path}' does not exist")]
     Missing {

@@ -50,6 +50,8 @@ pub mod exchange;
 
 pub mod docs;
 
+pub mod server;
+
 pub mod cli;
 
 pub use error::{Error, Result};

@@ -1,13 +1,14 @@
 //! The one place that makes a `SessionContext`: the lake's tables and views, our functions, the leak rule.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::{SQLOptions, SessionContext};
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -25,6 +26,13 @@ use crate::search::build::SearchIndex;
 use crate::tables::catalog::{LakeSchema, View};
 use crate::tables::lake::Lake;
 
+mod access;
+
+pub use access::Access;
+
+/// Consumers of memory that an error names.
+const TOLD_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+
 /// What a session may use.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
@@ -34,11 +42,13 @@ pub struct SessionOptions {
     pub batch_rows: usize,
     /// Where language models are, and what they may cost.
     pub languages: LanguageModelOptions,
+    /// What statements may do.
+    pub access: Access,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageModelOptions::default() }
+        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageModelOptions::default(), access: Access::Full }
     }
 }
 
@@ -131,6 +141,7 @@ impl Session {
             search: Arc::clone(&search),
         };
         functions::register(&context, &host);
+        options.access.restrict(&context);
         Ok(Self { context, lake, models, methods, progress, search })
     }
 
@@ -149,6 +160,16 @@ impl Session {
     pub async fn read_only_sql(&self, sql: &str) -> Result<DataFrame> {
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         Ok(self.context.sql_with_options(&callable(sql), options).await?)
+    }
+
+    /// The same engine with memory of its own for one query.
+    pub(crate) fn with_memory(&self, bytes: usize) -> Self {
+        let state = self.context.state();
+        let shared = state.runtime_env();
+        let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), TOLD_CONSUMERS));
+        let runtime = RuntimeEnv { memory_pool: pool, ..shared.as_ref().clone() };
+        let state = SessionStateBuilder::new_from_existing(state).with_runtime_env(Arc::new(runtime)).build();
+        Self { context: SessionContext::new_with_state(state), ..self.clone() }
     }
 
     /// The lake.

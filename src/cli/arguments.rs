@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Like(Like),
     /// Find the units that fire on a text.
     Fires(Fires),
+    /// Serve the viewer, an HTTP interface and Flight SQL.
+    Serve(Box<super::serve::Serve>),
     /// Ask methods about planted neurons, whose true explanations are known.
     Selftest(Box<Selftest>),
     /// Show what language models were asked and what it cost.

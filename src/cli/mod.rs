@@ -21,6 +21,7 @@ mod run;
 mod search;
 mod search_arguments;
 mod selftest;
+mod serve;
 mod sql;
 pub mod table;
 
@@ -67,6 +68,8 @@ pub fn main() -> ExitCode {
 /// Waits for Ctrl-C; for ever at the SQL prompt, where the key stops a statement and not the program.
 async fn interrupted(command: &Command) {
     let prompts = matches!(command, Command::Sql(sql) if sql.query.is_none() && sql.file.is_none());
+    // A server ends what is under way by itself.
+    let prompts = prompts || matches!(command, Command::Serve(_));
     if prompts || tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -83,6 +86,7 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Hooks(command) => hooks::hooks(command),
         Command::Like(command) => likeness::like(arguments, command).await,
         Command::Fires(command) => likeness::fires(command).await,
+        Command::Serve(command) => serve::serve(arguments, command).await,
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,
         Command::Import(command) => import::run(arguments, command).await,

@@ -15,6 +15,7 @@ use super::http::{Api, HttpModel, HttpOptions, OPENAI};
 use super::limits::{LimitOptions, Limits};
 use super::local::LocalModel;
 use super::model_name::{Engine, ModelName};
+use super::permission::Permission;
 use super::prices::Prices;
 use super::replay::ReplayModel;
 use super::store::CompletionStore;
@@ -40,6 +41,8 @@ pub struct LanguageModelOptions {
     pub counts_only: bool,
     /// What `local:` models are computed on.
     pub placement: Placement,
+    /// Which of them may be asked.
+    pub permission: Permission,
     /// Where replies are kept; without a lake they are not.
     pub lake: Option<Lake>,
 }
@@ -49,6 +52,7 @@ pub struct LanguageModelOptions {
 pub struct LanguageModels {
     http: HttpOptions,
     placement: Placement,
+    permission: Permission,
     store: Option<Arc<CompletionStore>>,
     models: Mutex<HashMap<ModelName, Arc<dyn LanguageModel>>>,
 }
@@ -82,14 +86,16 @@ impl LanguageModels {
             prices: Arc::new(prices),
             counts_only: options.counts_only,
         };
-        Ok(Self { http, placement: options.placement, store, models: Mutex::default() })
+        Ok(Self { http, placement: options.placement, permission: options.permission, store, models: Mutex::default() })
     }
 
     /// A model by its name, loaded the first time; over the store where there is a lake. Loading a model file takes seconds.
     ///
     /// # Errors
-    /// When the model's file cannot be read, or an endpoint wants a key and there is none.
+    /// When the model's file cannot be read, or an endpoint wants a key and there is none; [`Error::Refused`] for one that may not
+    /// be asked.
     pub fn get(&self, name: &ModelName) -> Result<Arc<dyn LanguageModel>> {
+        self.permission.check(name)?;
         // Held while loading: two who ask at once get one model.
         let mut models = self.models.lock();
         if let Some(model) = models.get(name) {
@@ -114,6 +120,11 @@ impl LanguageModels {
         };
         models.insert(name.clone(), Arc::clone(&model));
         Ok(model)
+    }
+
+    /// Which models may be asked.
+    pub(crate) fn permission(&self) -> &Permission {
+        &self.permission
     }
 
     /// The encoder behind an endpoint's `/embeddings`, by the model's name.

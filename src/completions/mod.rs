@@ -14,6 +14,7 @@ pub mod durable;
 pub mod http;
 pub mod language_models;
 pub mod limits;
+pub mod permission;
 pub mod prices;
 pub mod replay;
 pub mod store;

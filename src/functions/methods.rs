@@ -146,6 +146,9 @@ impl MethodRegistry {
 
     /// The text encoder of a folder, or the default one.
     fn encoder(&self, name: Option<&ModelName>) -> Result<Arc<dyn TextEncoder>> {
+        if let Some(name) = name {
+            self.models.permission().check(name)?;
+        }
         // Held while loading: two callers must not both fill the memory with one model.
         let mut encoders = self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
         let key = name.map(ToString::to_string).unwrap_or_default();

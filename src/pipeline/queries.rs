@@ -48,6 +48,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "scorer_agreement",
         "searchable_explanations",
     ),
+    queries!("viewer", Viewer: ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(
         "examples", Example:
@@ -75,6 +76,8 @@ pub enum Kind {
     View,
     /// `queries/search`: what `neuronlake search` runs.
     Search,
+    /// `queries/viewer`: what a page of the viewer shows.
+    Viewer,
     /// `queries/examples`: an analysis for people.
     Example,
 }
@@ -86,6 +89,7 @@ impl Kind {
             Self::Pipeline => "pipeline",
             Self::View => "views",
             Self::Search => "search",
+            Self::Viewer => "viewer",
             Self::Example => "examples",
         }
     }

@@ -64,9 +64,9 @@ fn none(rule: &str, broken: &[String]) {
 }
 
 /// What each module of the library may import of the others.
-const EDGES: [(&str, &[&str]); 23] = [
+const EDGES: [(&str, &[&str]); 24] = [
     // Faults of searching and of exchanging files have enums of their own.
-    ("error", &["exchange", "search"]),
+    ("error", &["exchange", "search", "server"]),
     ("hash", &[]),
     ("random", &[]),
     ("documents", &["error", "tables"]),
@@ -84,7 +84,7 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("scores", &["error", "random"]),
     ("tables", &["error", "hash"]),
     // Vectors are compared with the kernels of the models.
-    ("search", &["embeddings", "error", "hash", "models", "tables"]),
+    ("search", &["embeddings", "error", "hash", "models", "pipeline", "tables"]),
     (
         "functions",
         &[
@@ -134,6 +134,11 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("exchange", &["error", "hash", "models", "pipeline", "scores", "session", "tables", "token_sequences"]),
     ("docs", &["functions", "pipeline", "tables"]),
     (
+        // Pages show what the functions say of themselves, and run subject models over texts.
+        "server",
+        &["docs", "error", "functions", "hash", "models", "pipeline", "search", "session", "simulations", "tables"],
+    ),
+    (
         "cli",
         &[
             "completions",
@@ -146,6 +151,7 @@ const EDGES: [(&str, &[&str]); 23] = [
             "pipeline",
             "planted",
             "search",
+            "server",
             "session",
             "tables",
         ],

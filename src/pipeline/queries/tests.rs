@@ -98,7 +98,7 @@ fn tables_named(sql: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_query_file_is_embedded_and_parses() {
-    for kind in [Kind::Pipeline, Kind::View, Kind::Search, Kind::Example] {
+    for kind in [Kind::Pipeline, Kind::View, Kind::Search, Kind::Viewer, Kind::Example] {
         let files: BTreeSet<String> = std::fs::read_dir(root().join("queries").join(kind.folder()))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

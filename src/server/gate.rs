@@ -1,0 +1,240 @@
+//! The one way from a request to the engine: read only unless told otherwise, within limits, on threads that serve no sockets.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ParamValues;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::limits::{LimitReached, QueryLimits, STALL};
+use crate::error::{Error, Result};
+use crate::pipeline::queries::{self, Parameter};
+use crate::session::{Access, Session};
+
+/// Batches that wait for a reader.
+const AHEAD: usize = 2;
+
+/// Queries of others, held to the server's rules.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    session: Session,
+    access: Access,
+    limits: QueryLimits,
+    slots: Arc<Semaphore>,
+    /// Threads for planning and computing: a long query must not keep sockets waiting.
+    engine: Handle,
+}
+
+/// A query that was understood and not yet run.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    rows: DataFrame,
+}
+
+impl Planned {
+    /// The columns it will return.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.rows.schema().inner())
+    }
+
+    /// Parameters by name (`1` for `$1`) with their types, where they can be told.
+    pub(crate) fn parameters(&self) -> Result<Vec<(String, Option<arrow::datatypes::DataType>)>> {
+        let types = self.rows.logical_plan().get_parameter_types()?;
+        let mut parameters: Vec<_> =
+            types.into_iter().map(|(name, of)| (name.trim_start_matches('$').to_owned(), of)).collect();
+        parameters.sort_by_key(|(name, _)| (name.parse::<usize>().unwrap_or(usize::MAX), name.clone()));
+        Ok(parameters)
+    }
+
+    /// The query with values in place of its parameters.
+    pub(crate) fn with_values(self, values: impl Into<ParamValues>) -> Result<Self> {
+        Ok(Self { rows: self.rows.with_param_values(values)? })
+    }
+}
+
+/// The rows of a query as they come. Dropping it stops the query.
+pub(crate) struct Answer {
+    schema: SchemaRef,
+    batches: ReceiverStream<Result<RecordBatch>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Answer {
+    /// The columns.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_next_unpin(context)
+    }
+}
+
+/// A query of `queries/viewer` with what it found: what a page shows, and the SQL it shows below itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// The query's file name.
+    pub(crate) name: &'static str,
+    /// The statement as it ran.
+    pub(crate) sql: String,
+    /// Its columns.
+    pub(crate) schema: SchemaRef,
+    /// All of its rows.
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+impl Asked {
+    /// The rows as JSON objects, a field a column; what is NULL is null, and so is what is no number.
+    pub(crate) fn objects(&self) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
+        super::rows::objects(&self.batches)
+    }
+}
+
+impl Gate {
+    /// A gate before a session that was opened with this access.
+    pub(crate) fn new(session: Session, access: Access, limits: QueryLimits, engine: Handle) -> Self {
+        Self { session, access, limits, slots: Arc::new(Semaphore::new(limits.at_once)), engine }
+    }
+
+    /// The session behind it.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// As [`Session::sql`] or, where only reading is allowed, [`Session::read_only_sql`]; [`LimitReached`] for time.
+    pub(crate) async fn plan(&self, sql: &str) -> Result<Planned> {
+        let session = self.session.with_memory(self.limits.memory);
+        let (access, sql) = (self.access, sql.to_owned());
+        let planning = async move {
+            match access {
+                Access::Full => session.sql(&sql).await,
+                Access::Reading => session.read_only_sql(&sql).await,
+            }
+        };
+        let rows = self.on_engine(tokio::time::timeout(self.limits.time, planning)).await?;
+        let rows = rows.map_err(|_| LimitReached::Time { limit: self.limits.time })??;
+        Ok(Planned { rows })
+    }
+
+    /// Runs a query that was planned; rows come as the reader takes them.
+    ///
+    /// # Errors
+    /// [`LimitReached::Busy`]; what goes wrong later comes out of the answer.
+    pub(crate) async fn run(&self, planned: Planned) -> Result<Answer> {
+        let slot = self.slot().await?;
+        let schema = planned.schema();
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let limits = self.limits;
+        let task = self.engine.spawn(async move {
+            let stalled = feed(planned, limits, &sender).await;
+            if let Err(error) = stalled {
+                // A reader who is gone hears nothing.
+                let _ = tokio::time::timeout(STALL, sender.send(Err(in_limits(error, limits)))).await;
+            }
+            drop::<OwnedSemaphorePermit>(slot);
+        });
+        Ok(Answer { schema, batches: ReceiverStream::new(receiver), _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Plans and runs a query.
+    ///
+    /// # Errors
+    /// As [`Gate::plan`] and [`Gate::run`].
+    pub(crate) async fn query(&self, sql: &str) -> Result<Answer> {
+        self.run(self.plan(sql).await?).await
+    }
+
+    /// Plans a query, runs it and waits for all its rows: for pages, whose queries have a LIMIT.
+    ///
+    /// # Errors
+    /// As [`Gate::query`], and whatever the query meets.
+    pub(crate) async fn rows(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let answer = self.query(sql).await?;
+        Ok((answer.schema(), answer.try_collect().await?))
+    }
+
+    /// Runs a query of `queries/viewer`.
+    ///
+    /// # Errors
+    /// As [`Gate::rows`], and for values that it does not take.
+    pub(crate) async fn ask(&self, name: &'static str, values: &[(&str, Parameter)]) -> Result<Asked> {
+        let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let sql = queries::find(name)?.bind(&values)?;
+        let (schema, batches) = self.rows(&sql).await?;
+        Ok(Asked { name, sql, schema, batches })
+    }
+
+    /// Runs something on the engine's threads.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub(crate) async fn on_engine<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        AbortOnDropHandle::new(self.engine.spawn(work))
+            .await
+            .map_err(|error| Error::internal(format!("a query ended in a panic: {error}")))
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit> {
+        let QueryLimits { at_once, wait, .. } = self.limits;
+        let turn = tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_owned()).await;
+        turn.map_err(|_| LimitReached::Busy { at_once, wait })?.map_err(|_| Error::internal("the server is stopping"))
+    }
+}
+
+/// Hands a query's batches to its reader, and counts its time and rows.
+async fn feed(planned: Planned, limits: QueryLimits, sender: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
+    let mut left = limits.time;
+    let mut rows = 0;
+    let late = |_| Error::from(LimitReached::Time { limit: limits.time });
+    let begun = Instant::now();
+    let mut stream = tokio::time::timeout(left, planned.rows.execute_stream()).await.map_err(late)??;
+    left = left.saturating_sub(begun.elapsed());
+    loop {
+        let begun = Instant::now();
+        let Some(batch) = tokio::time::timeout(left, stream.next()).await.map_err(late)? else {
+            return Ok(());
+        };
+        left = left.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        if rows > limits.rows {
+            return Err(LimitReached::Rows { limit: limits.rows }.into());
+        }
+        match tokio::time::timeout(STALL, sender.send(Ok(batch))).await {
+            Ok(Ok(())) => {}
+            // The reader has gone.
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(LimitReached::Stalled.into()),
+        }
+    }
+}
+
+/// The engine's word for a full pool, in ours.
+fn in_limits(error: Error, limits: QueryLimits) -> Error {
+    match &error {
+        Error::DataFusion(cause) => match cause.find_root() {
+            DataFusionError::ResourcesExhausted(reason) => {
+                LimitReached::Memory { limit: limits.memory, reason: reason.clone() }.into()
+            }
+            _ => error,
+        },
+        _ => error,
+    }
+}

@@ -1,0 +1,145 @@
+//! `neuronlake serve`: the viewer, the HTTP interface and Flight SQL over one lake, in one process.
+//!
+//! Whatever is asked goes through the gate ([`gate`]): read only unless the server was started otherwise, within limits.
+
+pub mod auth;
+mod api;
+mod flight;
+mod gate;
+mod http;
+pub mod limits;
+mod problem;
+mod rows;
+mod viewer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::session::{Access, Session};
+use auth::Token;
+use gate::Gate;
+use limits::QueryLimits;
+
+/// How long open requests may take to end once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Address of the viewer and of the HTTP interface; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Address of Flight SQL; `None` serves none.
+    pub flight: Option<SocketAddr>,
+    /// What callers must know; needed wherever others than this machine can ask.
+    pub token: Option<Token>,
+    /// What the session was opened with.
+    pub access: Access,
+    /// What one query may take.
+    pub limits: QueryLimits,
+    /// Subject models that pages may run.
+    pub models: Vec<String>,
+    /// The simulator that scores explanations typed into the viewer; `None` where none can be had.
+    pub simulator: Option<String>,
+}
+
+/// What requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) gate: Gate,
+    pub(crate) models: Vec<String>,
+    pub(crate) simulator: Option<String>,
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    token: Option<Token>,
+    http: TcpListener,
+    flight: Option<TcpListener>,
+}
+
+impl Server {
+    /// Binds its addresses; nothing is answered before [`Server::run`]. Queries compute on the runtime `engine`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an address that others can reach and no token, [`Error::Listen`] for one that is taken.
+    pub async fn bind(session: Session, options: ServerOptions, engine: tokio::runtime::Handle) -> Result<Self> {
+        let http = listen(options.http, options.token.as_ref()).await?;
+        let flight = match options.flight {
+            Some(address) => Some(listen(address, options.token.as_ref()).await?),
+            None => None,
+        };
+        let gate = Gate::new(session, options.access, options.limits, engine);
+        let app = Arc::new(App { gate, models: options.models, simulator: options.simulator });
+        Ok(Self { app, token: options.token, http, flight })
+    }
+
+    /// Where the viewer is.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn http_address(&self) -> Result<SocketAddr> {
+        self.http.local_addr().map_err(|source| Error::Output { source })
+    }
+
+    /// Where Flight SQL is.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn flight_address(&self) -> Result<Option<SocketAddr>> {
+        self.flight.as_ref().map(TcpListener::local_addr).transpose().map_err(|source| Error::Output { source })
+    }
+
+    /// Answers until `stop` ends; then takes no more requests and gives those under way ten seconds.
+    ///
+    /// # Errors
+    /// When a socket fails.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let (stopping, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            stop.await;
+            // Nobody listens when both servers have failed.
+            let _ = stopping.send(true);
+        });
+        let wait = |mut stopped: watch::Receiver<bool>| async move {
+            // An error is a sender that is gone, which only stops the server too.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        let router = http::router(Arc::clone(&self.app), self.token.clone());
+        let http = axum::serve(self.http, router).with_graceful_shutdown(wait(stopped.clone()));
+        let flight = async {
+            match self.flight {
+                Some(listener) => flight::serve(self.app, self.token, listener, wait(stopped.clone())).await,
+                None => Ok(()),
+            }
+        };
+        let both = async {
+            tokio::try_join!(async { http.await.map_err(|source| Error::Output { source }) }, flight).map(|_| ())
+        };
+        let patience = async {
+            wait(stopped.clone()).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            result = both => result,
+            () = patience => Ok(()),
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, token: Option<&Token>) -> Result<TcpListener> {
+    if token.is_none() && !address.ip().is_loopback() {
+        return Err(Error::Argument {
+            argument: "--listen".to_owned(),
+            expected: format!("a loopback address such as 127.0.0.1, or a token in {}", auth::TOKEN_VARIABLE),
+            got: address.to_string(),
+        });
+    }
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+}
