@@ -100,6 +100,7 @@ pub fn queries_page() -> String {
             "Search",
             "What `neuronlake search` runs; each takes any condition on the columns of `searchable_explanations`.",
         ),
+        (Kind::Api, "HTTP interface", "What programs get below `/api/v1`."),
         (Kind::Viewer, "Viewer", "What the pages of `neuronlake serve` show."),
         (Kind::Example, "Examples", "Analyses to run as they are or to start from."),
     ];

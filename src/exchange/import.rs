@@ -10,8 +10,8 @@ use super::known::Known;
 use super::lake_writer::LakeWriter;
 use super::report::Report;
 use crate::error::{Error, Result};
-use crate::pipeline::runs::RunRow;
 use crate::session::Session;
+use crate::tables::runs::RunRow;
 
 /// Blocks that a part may have ready before they are taken.
 const BLOCKS_AHEAD: usize = 2;

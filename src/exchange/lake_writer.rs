@@ -14,9 +14,9 @@ use super::known::Known;
 use super::rows::{Block, TABLES, definition, window_rows};
 use super::unit::Window;
 use crate::error::{Error, Result};
-use crate::pipeline::runs::RunRow;
 use crate::tables::definition::TableDefinition;
 use crate::tables::lake::Lake;
+use crate::tables::runs::RunRow;
 use crate::tables::writer::TableWriter;
 
 /// The table of what all others refer to: committed before them.

@@ -7,13 +7,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
 use serde_json::{Value, json};
 
-use super::runs::now;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::planted::{PlantedSubject, WEAK, subject};
 use crate::random::mix;
 use crate::session::Session;
 use crate::tables::definition::table;
+use crate::tables::runs::now;
 use crate::tables::writer::TableWriter;
 use crate::token_sequences::split::{Split, SplitStrategy};
 

@@ -1,24 +1,14 @@
-//! The table `runs`: a row before the first commit of a stage, completed when the stage ends.
+//! Runs of stages: a row before the first commit of a stage, completed when the stage ends.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use datafusion::prelude::{col, lit};
 
 use super::queries::Parameter;
 use super::settings::Plan;
 use super::steps::Step;
 use crate::error::{Error, Result};
-use crate::hash;
 use crate::session::Session;
-use crate::tables::definition::{TableDefinition, table};
-use crate::tables::lake::Lake;
-use crate::tables::writer::TableWriter;
-
-/// Tries at completing a row that another process may be changing too.
-const TRIES: usize = 5;
+use crate::tables::runs::RunRow;
 
 /// Settings that decide the rows of a unit, as paths into the parameters; the others only choose units.
 const IDENTITY: [&[&str]; 8] = [
@@ -31,111 +21,6 @@ const IDENTITY: [&[&str]; 8] = [
     &["windows"],
     &["collection", "first_token"],
 ];
-
-/// A row of `runs`, whoever the run is by.
-#[derive(Debug, Clone)]
-pub struct RunRow {
-    /// Its id, in the `run` column of every row.
-    pub id: String,
-    /// What ran: a pipeline query's name, or `import_<format>`.
-    pub stage: String,
-    /// Subject model id.
-    pub model: Option<String>,
-    /// Corpus id.
-    pub corpus: Option<String>,
-    /// Every parameter, a JSON object; no secrets.
-    pub parameters: String,
-    /// SHA-256 of the subject model's weights, hex.
-    pub weights_hash: Option<String>,
-    /// SHA-256 of its tokenizer, hex.
-    pub tokenizer_hash: Option<String>,
-    /// SHA-256 of the documents in order, hex.
-    pub corpus_hash: Option<String>,
-    /// SHA-256 of the prompt template, hex.
-    pub prompt_hash: Option<String>,
-    /// Seed of every draw.
-    pub seed: u64,
-    /// Microseconds since 1970.
-    pub started_at: i64,
-}
-
-impl RunRow {
-    /// A run of this stage that starts now, of nothing in particular.
-    pub fn starting(stage: &str, parameters: String) -> Self {
-        let started_at = now();
-        let id = hash::text(&format!("{stage} {parameters} {started_at} {}", std::process::id()));
-        Self {
-            id,
-            stage: stage.to_owned(),
-            model: None,
-            corpus: None,
-            parameters,
-            weights_hash: None,
-            tokenizer_hash: None,
-            corpus_hash: None,
-            prompt_hash: None,
-            seed: 0,
-            started_at,
-        }
-    }
-
-    /// Writes the row, without an end: from now on rows of other tables may name the run.
-    ///
-    /// # Errors
-    /// When the store refuses.
-    pub async fn record(&self, lake: &Lake) -> Result<()> {
-        let definition = runs()?;
-        let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
-        let time = |micros: Option<i64>| {
-            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC")) as ArrayRef
-        };
-        let columns = vec![
-            text(Some(&self.id)),
-            text(Some(&self.stage)),
-            text(self.model.as_deref()),
-            text(self.corpus.as_deref()),
-            text(Some(&self.parameters)),
-            text(self.weights_hash.as_deref()),
-            text(self.tokenizer_hash.as_deref()),
-            text(self.corpus_hash.as_deref()),
-            text(self.prompt_hash.as_deref()),
-            text(Some(env!("CARGO_PKG_VERSION"))),
-            Arc::new(Int64Array::from(vec![self.seed.cast_signed()])),
-            time(Some(self.started_at)),
-            time(None),
-            Arc::new(Int64Array::from(vec![None::<i64>])),
-            Arc::new(Float64Array::from(vec![None::<f64>])),
-        ];
-        let batch = RecordBatch::try_new(Arc::clone(&definition.schema), columns)?;
-        let mut writer = TableWriter::open(lake, definition, &self.id).await?;
-        writer.write(&batch).await?;
-        writer.commit().await
-    }
-
-    /// Completes the row.
-    ///
-    /// # Errors
-    /// When the store refuses, time and again.
-    pub async fn finish(&self, lake: &Lake, n_rows: usize, cost: f64) -> Result<()> {
-        let definition = runs()?;
-        let mut last = Error::internal("no try was made");
-        for _ in 0..TRIES {
-            let table = lake.open_or_create(definition).await?;
-            let done = table
-                .update()
-                .with_predicate(col("run").eq(lit(self.id.as_str())))
-                .with_update("ended_at", format!("to_timestamp_micros({})", now()).as_str())
-                .with_update("n_rows", lit(n_rows as i64))
-                .with_update("cost", lit(cost))
-                .await;
-            match done {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
-    }
-}
 
 /// One execution of a stage.
 #[derive(Debug)]
@@ -254,10 +139,6 @@ impl Run {
     }
 }
 
-fn runs() -> Result<&'static TableDefinition> {
-    table("runs").ok_or_else(|| Error::internal("no table runs"))
-}
-
 /// The value at a path of a JSON object; texts on the way are JSON themselves. `None` where there is none.
 fn value_of(parameters: &str, path: &[&str]) -> Option<String> {
     let mut value: serde_json::Value = serde_json::from_str(parameters).ok()?;
@@ -277,9 +158,4 @@ fn json_value(parameter: &Parameter) -> serde_json::Value {
         Parameter::Number(number) => number.parse::<f64>().map_or(serde_json::Value::Null, Into::into),
         Parameter::Expression(expression) => expression.as_str().into(),
     }
-}
-
-/// Microseconds since 1970.
-pub(super) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

@@ -16,12 +16,6 @@ pub enum SearchError {
         /// The first of what was given.
         got: String,
     },
-    /// A `--where` that is not one SQL expression.
-    #[error("--where: expected one SQL condition, such as layer >= 8 AND score > 0.5: {reason}")]
-    Condition {
-        /// What the parser said.
-        reason: String,
-    },
     /// A file of the index that is not as its manifest says, or cannot be read or written.
     #[error("search index '{}': {reason}; it is made anew by 'neuronlake index --rebuild'", path.display())]
     Index {
@@ -55,6 +49,6 @@ pub enum SearchError {
 impl SearchError {
     /// Whether the command can never work as given.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::NoWords { .. } | Self::Condition { .. })
+        matches!(self, Self::NoWords { .. })
     }
 }

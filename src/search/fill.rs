@@ -22,7 +22,7 @@ use super::rows::{BATCH_ROWS, EXPLANATION, TEXT};
 use crate::embeddings::TextEncoder;
 use crate::error::Result;
 use crate::hash;
-use crate::pipeline::runs::RunRow;
+use crate::tables::runs::RunRow;
 use crate::tables::writer::TableWriter;
 
 /// Texts that are embedded together.

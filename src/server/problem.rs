@@ -6,12 +6,13 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use datafusion::error::DataFusionError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::limits::LimitReached;
 use crate::error::Error;
 
 /// What went wrong, for a program and for a person.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// What kind of fault, as a reference below the server: `/problems/query`.
     #[serde(rename = "type")]

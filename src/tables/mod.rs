@@ -5,5 +5,6 @@ pub mod check;
 pub mod definition;
 pub(crate) mod files;
 pub mod lake;
+pub mod runs;
 pub mod store;
 pub mod writer;

@@ -84,7 +84,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("scores", &["error", "random"]),
     ("tables", &["error", "hash"]),
     // Vectors are compared with the kernels of the models.
-    ("search", &["embeddings", "error", "hash", "models", "pipeline", "tables"]),
+    ("search", &["embeddings", "error", "hash", "models", "tables"]),
     (
         "functions",
         &[

@@ -1,12 +1,65 @@
-//! The interface for programs: `/api/v1`.
+//! The interface for programs: `/api/v1`, described by an OpenAPI document that is made from these functions.
+//!
+//! Every list of rows comes as JSON or, where the request accepts it, as a stream of Arrow IPC.
+
+mod activations;
+mod catalog;
+mod rows;
+mod search;
+mod sql;
+mod units;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::{Router, routing};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::App;
+use super::problem::Problem;
+
+/// A piece of a path, with everything but letters, digits and -._~ encoded.
+fn percent_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// What the document says of the whole.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "neuronlake",
+        description = "Explanations, simulations and scores of neurons and latents. Lists come as JSON or, with 'Accept: \
+                       application/vnd.apache.arrow.stream', as Arrow IPC. Faults are problem details (RFC 9457) whose 'type' stays \
+                       the same. A server with a token wants it as 'Authorization: Bearer TOKEN'."
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
 
 /// What is below `/api/v1`.
-pub(crate) fn router(_: Arc<App>) -> Router {
-    Router::new()
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(catalog::tables))
+        .routes(routes!(catalog::functions))
+        .routes(routes!(catalog::models))
+        .routes(routes!(units::units))
+        .routes(routes!(units::unit))
+        .routes(routes!(units::records))
+        .routes(routes!(search::search))
+        .routes(routes!(activations::activations))
+        .routes(routes!(sql::sql))
+        .split_for_parts();
+    let document: Arc<str> = document.to_pretty_json().expect("the document is plain data").into();
+    router.with_state(app).route(
+        "/api/v1/openapi.json",
+        routing::get(move || {
+            let document = Arc::clone(&document);
+            async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) }
+        }),
+    )
 }
+
+#[cfg(test)]
+mod tests;

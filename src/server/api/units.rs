@@ -1,0 +1,251 @@
+//! Units: lists of them, and what there is of one.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::rows::{Form, Rows, page};
+use crate::pipeline::queries::Parameter;
+use crate::server::App;
+use crate::server::body::Fields;
+use crate::server::problem::Problem;
+
+/// Rows of a page at most.
+const LONGEST_PAGE: u32 = 1_000;
+
+/// Which units, in which order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// An SQL condition on the columns of the answer, such as layer >= 8 AND score > 0.5.
+    #[serde(rename = "where")]
+    condition: Option<String>,
+    /// An SQL expression to order by; by model, hook point, neuron and corpus where it is equal.
+    order: Option<String>,
+    /// Whether the largest come first. Rows without a value come last either way.
+    #[serde(default)]
+    descending: bool,
+    /// Rows of a page, 1 to 1,000.
+    #[serde(default = "hundred")]
+    limit: u32,
+    /// Rows to leave out before the first; rows that are written meanwhile shift those after them.
+    #[serde(default)]
+    offset: u32,
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+/// List units.
+///
+/// Statistics, the best explanation and its score, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/units",
+    params(Wanted),
+    responses(
+        (status = OK, body = Rows, description = "A page; 'next' (JSON) or the header Link (Arrow) leads on."),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "A value that cannot be used.")
+    )
+)]
+pub(super) async fn units(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Fields(wanted): Fields<Wanted>,
+) -> Result<Response, Problem> {
+    let form = Form::accepted(&headers)?;
+    let size = Page::new(wanted.limit, wanted.offset)?;
+    let condition =
+        wanted.condition.as_deref().map_or(Ok(Parameter::everything()), |text| Parameter::condition("where", text))?;
+    let key =
+        wanted.order.as_deref().map_or(Ok(Parameter::everything()), |text| Parameter::condition("order", text))?;
+    let mut values =
+        vec![("condition", condition), ("key", key), ("descending", Parameter::Integer(wanted.descending.into()))];
+    values.extend(size.values());
+    let found = app.gate.ask("units", &values).await?;
+    let others = [
+        ("where", wanted.condition),
+        ("order", wanted.order),
+        ("descending", wanted.descending.then(|| "true".to_owned())),
+    ];
+    let rows = size.cut(&found.batches);
+    page(form, &found.schema, &rows, size.next("/api/v1/units", &others, &found.batches))
+}
+
+/// A unit, as its path says it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Key {
+    /// Id of the subject model.
+    model: String,
+    /// Name of the hook point.
+    hook_point: String,
+    /// 0-based index.
+    neuron: u32,
+}
+
+impl Key {
+    fn values(&self) -> [(&'static str, Parameter); 3] {
+        [
+            ("model", Parameter::Text(self.model.clone())),
+            ("hook_point", Parameter::Text(self.hook_point.clone())),
+            ("neuron", Parameter::Integer(self.neuron.into())),
+        ]
+    }
+
+    fn missing(&self) -> Problem {
+        Problem::not_found(format!(
+            "the lake holds nothing of neuron {} of hook point '{}' of model '{}'",
+            self.neuron, self.hook_point, self.model
+        ))
+    }
+}
+
+/// What there is of a unit, but for its records.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Unit {
+    /// Statistics, an object a corpus: the columns of table neurons.
+    #[schema(value_type = Vec<Object>)]
+    statistics: Vec<Map<String, Value>>,
+    /// Explanations with provenance; each has its scores in 'scores', the columns of table scores.
+    #[schema(value_type = Vec<Object>)]
+    explanations: Vec<Map<String, Value>>,
+}
+
+/// One unit.
+///
+/// Its statistics, and its explanations with every score that there is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/units/{model}/{hook_point}/{neuron}",
+    params(Key),
+    responses(
+        (status = OK, body = Unit),
+        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json", description = "The lake holds nothing of it.")
+    )
+)]
+pub(super) async fn unit(State(app): State<Arc<App>>, Path(key): Path<Key>) -> Result<Response, Problem> {
+    let values = key.values();
+    let (statistics, explanations, scores) = tokio::try_join!(
+        app.gate.ask("unit", &values),
+        app.gate.ask("unit_explanations", &values),
+        app.gate.ask("unit_scores", &values)
+    )?;
+    let (statistics, mut explanations, scores) = (statistics.objects()?, explanations.objects()?, scores.objects()?);
+    if statistics.is_empty() && explanations.is_empty() {
+        return Err(key.missing());
+    }
+    for explanation in &mut explanations {
+        let of_it = |score: &&Map<String, Value>| score["explanation"] == explanation["explanation"];
+        let own: Vec<Value> = scores.iter().filter(of_it).cloned().map(Value::Object).collect();
+        explanation.insert("scores".to_owned(), Value::Array(own));
+    }
+    Ok(axum::Json(Unit { statistics, explanations }).into_response())
+}
+
+/// Which records.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Records {
+    /// An SQL condition on the columns of the answer, such as sample = 'top' AND split = 'valid'.
+    #[serde(rename = "where")]
+    condition: Option<String>,
+    /// Rows of a page, 1 to 1,000.
+    #[serde(default = "hundred")]
+    limit: u32,
+    /// Rows to leave out before the first.
+    #[serde(default)]
+    offset: u32,
+}
+
+/// Activation records of a unit.
+///
+/// Windows chosen for it, with tokens and activations.
+#[utoipa::path(
+    get,
+    path = "/api/v1/units/{model}/{hook_point}/{neuron}/records",
+    params(Key, Records),
+    responses(
+        (status = OK, body = Rows, description = "A page; 'next' (JSON) or the header Link (Arrow) leads on."),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "A value that cannot be used.")
+    )
+)]
+pub(super) async fn records(
+    State(app): State<Arc<App>>,
+    Path(key): Path<Key>,
+    headers: HeaderMap,
+    Fields(wanted): Fields<Records>,
+) -> Result<Response, Problem> {
+    let form = Form::accepted(&headers)?;
+    let size = Page::new(wanted.limit, wanted.offset)?;
+    let condition =
+        wanted.condition.as_deref().map_or(Ok(Parameter::everything()), |text| Parameter::condition("where", text))?;
+    let mut values = key.values().to_vec();
+    values.push(("condition", condition));
+    values.extend(size.values());
+    let found = app.gate.ask("unit_records", &values).await?;
+    let of = |text: &str| super::percent_encoded(text);
+    let path = format!("/api/v1/units/{}/{}/{}/records", of(&key.model), of(&key.hook_point), key.neuron);
+    let rows = size.cut(&found.batches);
+    page(form, &found.schema, &rows, size.next(&path, &[("where", wanted.condition)], &found.batches))
+}
+
+/// A piece of a list. One row more is asked for: it tells whether there is another piece.
+#[derive(Debug, Clone, Copy)]
+struct Page {
+    limit: u32,
+    offset: u32,
+}
+
+impl Page {
+    fn new(limit: u32, offset: u32) -> Result<Self, Problem> {
+        match (1..=LONGEST_PAGE).contains(&limit) {
+            true => Ok(Self { limit, offset }),
+            false => Err(Problem::argument(format!("limit: expected 1 to {LONGEST_PAGE}, got {limit}"))),
+        }
+    }
+
+    fn values(self) -> [(&'static str, Parameter); 2] {
+        [("limit", Parameter::Integer(i64::from(self.limit) + 1)), ("offset", Parameter::Integer(self.offset.into()))]
+    }
+
+    fn cut(self, batches: &[arrow::array::RecordBatch]) -> Vec<arrow::array::RecordBatch> {
+        let mut left = self.limit as usize;
+        let mut kept = Vec::new();
+        for batch in batches {
+            let take = left.min(batch.num_rows());
+            kept.push(batch.slice(0, take));
+            left -= take;
+        }
+        kept
+    }
+
+    fn next(
+        self,
+        path: &str,
+        others: &[(&str, Option<String>)],
+        batches: &[arrow::array::RecordBatch],
+    ) -> Option<String> {
+        let found: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+        if found <= self.limit as usize {
+            return None;
+        }
+        let mut fields = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in others {
+            if let Some(value) = value {
+                fields.append_pair(name, value);
+            }
+        }
+        fields.append_pair("limit", &self.limit.to_string());
+        fields.append_pair("offset", &(u64::from(self.offset) + u64::from(self.limit)).to_string());
+        Some(format!("{path}?{}", fields.finish()))
+    }
+}
