@@ -14,7 +14,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::App;
 use super::auth::{self, Token};
 use super::problem::Problem;
-use super::{api, viewer};
+use super::{api, kept_pages, viewer};
 
 /// Scripts, styles and requests come from this server only, nothing is inline, and nobody frames its pages.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -30,7 +30,8 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
     };
     Router::new()
         .merge(viewer::router(Arc::clone(&app)))
-        .merge(api::router(app))
+        .merge(api::router(Arc::clone(&app)))
+        .layer(middleware::from_fn_with_state(app, kept_pages::keep))
         .merge(auth::login(token.clone()))
         .fallback(|| async { Problem::not_found("there is no such page") })
         .layer(middleware::from_fn_with_state(token, auth::admit))

@@ -8,6 +8,7 @@ mod body;
 mod flight;
 mod gate;
 mod http;
+mod kept_pages;
 pub mod limits;
 mod problem;
 mod rows;
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::session::{Access, Session};
 use auth::Token;
 use gate::Gate;
+use kept_pages::KeptPages;
 use limits::QueryLimits;
 
 /// How long open requests may take to end once the server stops.
@@ -52,6 +54,7 @@ pub struct ServerOptions {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) gate: Gate,
+    pub(crate) kept: KeptPages,
     pub(crate) models: Vec<String>,
     pub(crate) simulator: Option<String>,
 }
@@ -76,8 +79,9 @@ impl Server {
             Some(address) => Some(listen(address, options.token.as_ref()).await?),
             None => None,
         };
+        let kept = KeptPages::of(session.lake());
         let gate = Gate::new(session, options.access, options.limits, engine);
-        let app = Arc::new(App { gate, models: options.models, simulator: options.simulator });
+        let app = Arc::new(App { gate, kept, models: options.models, simulator: options.simulator });
         Ok(Self { app, token: options.token, http, flight })
     }
 
