@@ -21,6 +21,8 @@ mod fake_model;
 #[cfg(test)]
 mod fault_server;
 #[cfg(test)]
+mod http_api;
+#[cfg(test)]
 mod hub;
 #[cfg(test)]
 mod killed_calls;
@@ -44,6 +46,8 @@ mod readers;
 mod resume;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod split;
 #[cfg(test)]

@@ -60,6 +60,3 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         }),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,13 +9,13 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
 use crate::server::gate::Answer;
 use crate::server::problem::Problem;
-use crate::server::rows::objects;
+use crate::server::rows::array;
 
 /// The media type of a stream of Arrow IPC.
 pub(super) const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -68,16 +68,16 @@ fn columns(schema: &Schema) -> Vec<Column> {
     schema.fields().iter().map(column).collect()
 }
 
-/// A list of rows, as JSON.
-#[derive(Debug, Serialize, ToSchema)]
+/// A list of rows, as JSON; for the document, as Arrow writes the rows.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes the text that is put together from Arrow's")]
 pub(super) struct Rows {
     /// The columns, in order.
     columns: Vec<Column>,
     /// A JSON object a row. What is NULL or no number is null; 64-bit integers are written in full.
     #[schema(value_type = Vec<Object>)]
-    rows: Value,
-    /// Where the rows after these are; null when there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Vec<()>,
+    /// Where the rows after these are; null when there are none, absent where rows are not paged.
     next: Option<String>,
 }
 
@@ -91,9 +91,13 @@ pub(super) fn page(
     match form {
         Form::Json => {
             distinct(schema)?;
-            let rows = objects(batches)?.into_iter().map(Value::Object).collect();
-            let body = Rows { columns: columns(schema), rows, next };
-            Ok(([(VARY, "accept")], axum::Json(body)).into_response())
+            let body = format!(
+                "{{\"columns\":{},\"rows\":{},\"next\":{}}}",
+                json!(columns(schema)),
+                array(batches)?,
+                json!(next)
+            );
+            Ok(([(CONTENT_TYPE, "application/json"), (VARY, "accept")], body).into_response())
         }
         Form::Arrow => {
             let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(Error::from)?;
@@ -138,14 +142,10 @@ fn json_text<S: Stream<Item = Result<RecordBatch>>>(
     let head = format!("{{\"columns\":{},\"rows\":[", json!(columns(schema)));
     let mut any = false;
     let rows = batches.map(move |batch| {
-        let mut text = String::new();
-        for row in objects(&[batch?])? {
-            if std::mem::replace(&mut any, true) {
-                text.push(',');
-            }
-            text += &Value::Object(row).to_string();
-        }
-        Ok(Bytes::from(text))
+        let rows = array(&[batch?])?;
+        let inner = rows[1..rows.len() - 1].to_owned();
+        let comma = if inner.is_empty() || !std::mem::replace(&mut any, true) { "" } else { "," };
+        Ok(Bytes::from(format!("{comma}{inner}")))
     });
     Ok(stream::once(async { Ok(Bytes::from(head)) })
         .chain(rows)

@@ -23,6 +23,7 @@ pub(super) struct Wanted {
     q: String,
     /// By what.
     #[serde(default)]
+    #[param(inline)]
     mode: Mode,
     /// An SQL condition on layer, score, text and the other columns of searchable_explanations; it holds before the best are taken.
     #[serde(rename = "where")]

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::rows::{Form, Rows, page};
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
 use crate::server::body::Fields;
+use crate::server::gate::Asked;
 use crate::server::problem::Problem;
+use crate::server::rows::array;
 
 /// Rows of a page at most.
 const LONGEST_PAGE: u32 = 1_000;
@@ -109,19 +112,23 @@ impl Key {
 }
 
 /// What there is of a unit, but for its records.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes the text that is put together from Arrow's")]
 pub(super) struct Unit {
     /// Statistics, an object a corpus: the columns of table neurons.
     #[schema(value_type = Vec<Object>)]
-    statistics: Vec<Map<String, Value>>,
-    /// Explanations with provenance; each has its scores in 'scores', the columns of table scores.
+    statistics: Vec<()>,
+    /// Explanations with provenance.
     #[schema(value_type = Vec<Object>)]
-    explanations: Vec<Map<String, Value>>,
+    explanations: Vec<()>,
+    /// Every score of these explanations: the columns of table scores.
+    #[schema(value_type = Vec<Object>)]
+    scores: Vec<()>,
 }
 
 /// One unit.
 ///
-/// Its statistics, and its explanations with every score that there is.
+/// Its statistics, its explanations, and every score that there is of them.
 #[utoipa::path(
     get,
     path = "/api/v1/units/{model}/{hook_point}/{neuron}",
@@ -138,16 +145,13 @@ pub(super) async fn unit(State(app): State<Arc<App>>, Path(key): Path<Key>) -> R
         app.gate.ask("unit_explanations", &values),
         app.gate.ask("unit_scores", &values)
     )?;
-    let (statistics, mut explanations, scores) = (statistics.objects()?, explanations.objects()?, scores.objects()?);
-    if statistics.is_empty() && explanations.is_empty() {
+    let n_rows = |asked: &Asked| asked.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    if n_rows(&statistics) + n_rows(&explanations) == 0 {
         return Err(key.missing());
     }
-    for explanation in &mut explanations {
-        let of_it = |score: &&Map<String, Value>| score["explanation"] == explanation["explanation"];
-        let own: Vec<Value> = scores.iter().filter(of_it).cloned().map(Value::Object).collect();
-        explanation.insert("scores".to_owned(), Value::Array(own));
-    }
-    Ok(axum::Json(Unit { statistics, explanations }).into_response())
+    let [statistics, explanations, scores] = [&statistics, &explanations, &scores].map(|asked| array(&asked.batches));
+    let body = format!("{{\"statistics\":{},\"explanations\":{},\"scores\":{}}}", statistics?, explanations?, scores?);
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Which records.
@@ -217,7 +221,7 @@ impl Page {
         [("limit", Parameter::Integer(i64::from(self.limit) + 1)), ("offset", Parameter::Integer(self.offset.into()))]
     }
 
-    fn cut(self, batches: &[arrow::array::RecordBatch]) -> Vec<arrow::array::RecordBatch> {
+    fn cut(self, batches: &[RecordBatch]) -> Vec<RecordBatch> {
         let mut left = self.limit as usize;
         let mut kept = Vec::new();
         for batch in batches {
@@ -228,13 +232,8 @@ impl Page {
         kept
     }
 
-    fn next(
-        self,
-        path: &str,
-        others: &[(&str, Option<String>)],
-        batches: &[arrow::array::RecordBatch],
-    ) -> Option<String> {
-        let found: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    fn next(self, path: &str, others: &[(&str, Option<String>)], batches: &[RecordBatch]) -> Option<String> {
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if found <= self.limit as usize {
             return None;
         }
