@@ -19,6 +19,6 @@ CREATE EXTERNAL TABLE simulations (
     number_mass  FLOAT   COMMENT 'mean probability that the model gave to numbers where it was asked for one, 0..1; NULL without such a distribution',
     distribution FLOAT[] COMMENT 'probability of each of 0 .. 10 at each token, shape [seq_len, 11], 0 where it was not told; imported simulations only, NULL elsewhere',
     reason       VARCHAR COMMENT 'why expected is NULL; NULL otherwise',
-    completion   VARCHAR COMMENT 'key of completions: the reply it was read from; NULL when there is none or more than one',
+    completions  VARCHAR[] COMMENT 'keys of completions: the replies it was read from, in the order of the tokens where there is one a token; NULL without any',
     run          VARCHAR NOT NULL COMMENT 'the run that wrote the row, a key of runs'
 ) STORED AS DELTATABLE PARTITIONED BY (model, hook_point) WITH ORDER (neuron ASC) LOCATION 'simulations';

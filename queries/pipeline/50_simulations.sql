@@ -83,7 +83,7 @@ SELECT
     CAST(NULL AS FLOAT) AS number_mass,
     CAST(NULL AS FLOAT[]) AS distribution,
     CAST(NULL AS VARCHAR) AS reason,
-    CAST(NULL AS VARCHAR) AS completion,
+    CAST(NULL AS VARCHAR[]) AS completions,
     $run AS run
 FROM activation_records r
 JOIN trials ON trials.neuron = r.neuron

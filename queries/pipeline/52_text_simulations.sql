@@ -74,7 +74,7 @@ SELECT
     simulated['number_mass'] AS number_mass,
     CAST(NULL AS FLOAT[]) AS distribution,
     simulated['reason'] AS reason,
-    simulated['completion'] AS completion,
+    simulated['completions'] AS completions,
     $run AS run
 FROM (
     SELECT

@@ -21,9 +21,11 @@ FROM (
         FROM explanations
         WHERE completion IS NOT NULL
         UNION
-        SELECT model, hook_point, neuron, completion
-        FROM simulations
-        WHERE completion IS NOT NULL
+        SELECT DISTINCT model, hook_point, neuron, completion
+        FROM (
+            SELECT model, hook_point, neuron, unnest(completions) AS completion
+            FROM simulations
+        )
         UNION
         SELECT model, hook_point, neuron, completion
         FROM judgements

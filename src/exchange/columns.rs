@@ -20,6 +20,10 @@ fn floats() -> ListBuilder<Float32Builder> {
     ListBuilder::new(Float32Builder::new()).with_field(element(DataType::Float32))
 }
 
+fn texts() -> ListBuilder<StringBuilder> {
+    ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8))
+}
+
 fn doubles() -> ListBuilder<Float64Builder> {
     ListBuilder::new(Float64Builder::new()).with_field(element(DataType::Float64))
 }
@@ -343,7 +347,7 @@ pub(crate) struct Simulations {
     number_mass: Float32Builder,
     distribution: ListBuilder<Float32Builder>,
     reason: StringBuilder,
-    completion: StringBuilder,
+    completions: ListBuilder<StringBuilder>,
 }
 
 impl Default for Simulations {
@@ -364,7 +368,7 @@ impl Default for Simulations {
             number_mass: Float32Builder::new(),
             distribution: floats(),
             reason: StringBuilder::new(),
-            completion: StringBuilder::new(),
+            completions: texts(),
         }
     }
 }
@@ -391,7 +395,7 @@ impl Simulations {
         self.distribution.values().append_slice(&simulation.distribution);
         self.distribution.append(!simulation.distribution.is_empty());
         self.reason.append_option(failed.then_some("not_in_source"));
-        self.completion.append_null();
+        self.completions.append_null();
     }
 
     pub(crate) fn columns(mut self) -> Vec<ArrayRef> {
@@ -411,7 +415,7 @@ impl Simulations {
             self.number_mass,
             self.distribution,
             self.reason,
-            self.completion
+            self.completions
         ]
     }
 }

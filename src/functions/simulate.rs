@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListArray, ListBuilder, StringArray, StructArray,
+    Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListArray, ListBuilder, StringArray, StringBuilder,
+    StructArray,
 };
 use arrow::datatypes::{DataType, Field, Fields};
 use async_trait::async_trait;
@@ -102,9 +103,9 @@ impl SimulationFunction {
         Self {
             signature: asked(&[3, 4]),
             documentation: document(
-                "As simulate(), with all that is known of it: struct(expected, number_mass, reason, completion). number_mass is the mean \
+                "As simulate(), with all that is known of it: struct(expected, number_mass, reason, completions). number_mass is the mean \
                  probability, 0..1, that a language model gave to numbers where it was asked for one; reason says why expected is NULL; \
-                 completion is the key of the reply in table completions where there is one.",
+                 completions are the keys of the replies in table completions, NULL without any.",
                 "simulation(text, tokens, simulator[, evidence])",
                 "SELECT simulation('pattern: \" king\" (10); elsewhere 0', ['the', ' king'], 'n2g')['expected'] AS expected",
             ),
@@ -118,7 +119,7 @@ fn fields() -> Fields {
         Field::new("expected", float_list(), true),
         Field::new("number_mass", DataType::Float32, true),
         Field::new("reason", DataType::Utf8, true),
-        Field::new("completion", DataType::Utf8, true),
+        Field::new_list("completions", Field::new("element", DataType::Utf8, true), true),
     ])
 }
 
@@ -159,12 +160,18 @@ impl AsyncScalarUDFImpl for SimulationFunction {
             Some(Err(reason)) => Some(reason.clone()),
         });
         let mass = simulations.iter().map(|simulation| simulation.as_ref().and_then(|s| s.number_mass));
-        let completions = simulations.iter().map(|simulation| simulation.as_ref().and_then(|s| s.completion.clone()));
+        let mut completions =
+            ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
+        for simulation in &simulations {
+            let keys = simulation.as_ref().map_or(&[][..], |simulation| &simulation.completions);
+            keys.iter().for_each(|key| completions.values().append_value(key));
+            completions.append(!keys.is_empty());
+        }
         let columns: Vec<ArrayRef> = vec![
             Arc::new(lists(simulations.iter().map(|simulation| simulation.as_ref().map(|s| &s.expected)))),
             Arc::new(mass.collect::<Float32Array>()),
             Arc::new(reasons.collect::<StringArray>()),
-            Arc::new(completions.collect::<StringArray>()),
+            Arc::new(completions.finish()),
         ];
         Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields(), columns, None)?)))
     }
@@ -218,7 +225,7 @@ fn lookups(function: &str, tokens: &ListArray, args: &ScalarFunctionArgs) -> Res
         let range = tokens.value_offsets()[row] as usize..tokens.value_offsets()[row + 1] as usize;
         let window: Vec<u32> = range.map(|i| ids.get(texts.value(i)).copied().unwrap_or(u32::MAX)).collect();
         let expected = token_lookup::simulate(&lookup, &window).into_iter().map(Some).collect();
-        Some(Ok(Simulation { expected, number_mass: None, n_unread: 0, completion: None }))
+        Some(Ok(Simulation { expected, number_mass: None, n_unread: 0, completions: Vec::new() }))
     };
     Ok((0..args.number_rows).map(simulate).collect())
 }

@@ -50,6 +50,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "neuron_summary",
         "record_tokens",
         "scorer_agreement",
+        "scorers_side_by_side",
         "searchable_explanations",
     ),
     queries!("api", Api: "models", "text_activations", "unit", "unit_explanations", "unit_records", "unit_scores", "units"),

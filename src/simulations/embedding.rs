@@ -99,7 +99,7 @@ pub(super) async fn simulate(encoder: &dyn TextEncoder, tasks: &[Task]) -> Resul
                 expected[token] = Some(vectors.value(target, word, &task.tokens[token]));
             }
         }
-        Ok(Simulation { expected, number_mass: None, n_unread: 0, completion: None })
+        Ok(Simulation { expected, number_mass: None, n_unread: 0, completions: Vec::new() })
     };
     Ok(targets.iter().zip(&windows).zip(tasks).map(simulate).collect())
 }

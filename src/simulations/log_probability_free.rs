@@ -40,7 +40,7 @@ fn simulation(reply: Reply, task: &Task) -> Result<Simulation, String> {
         Finish::Stop | Finish::Other => reason,
     })?;
     let n_unread = expected.iter().filter(|value| value.is_none()).count() as u32;
-    Ok(Simulation { expected, number_mass: None, n_unread, completion: reply.key })
+    Ok(Simulation { expected, number_mass: None, n_unread, completions: reply.key.into_iter().collect() })
 }
 
 /// Room for the window written back with a number on each line, and as much again, for a model that adds something.

@@ -68,10 +68,13 @@ async fn simulate_some(
     let mut replies = replies.drain(..);
     let mut simulations = Vec::with_capacity(tasks.len());
     for task in tasks {
-        let (mut numbers, mut reason) = (Vec::new(), None);
+        let (mut numbers, mut completions, mut reason) = (Vec::new(), Vec::new(), None);
         for reply in replies.by_ref().take(task.tokens.len()) {
             match reply {
-                Ok(reply) => numbers.push(read(&reply, scale)),
+                Ok(reply) => {
+                    numbers.push(read(&reply, scale));
+                    completions.extend(reply.key);
+                }
                 Err(error) => {
                     reason = Some(failure(error)?);
                     numbers.push(None);
@@ -79,6 +82,7 @@ async fn simulate_some(
             }
         }
         let simulation = Simulation::of_numbers(&numbers, scale);
+        let simulation = simulation.map(|simulation| Simulation { completions, ..simulation });
         simulations.push(simulation.map_err(|none| reason.unwrap_or(none)));
     }
     Ok(simulations)

@@ -27,8 +27,8 @@ pub struct Simulation {
     pub number_mass: Option<f32>,
     /// Tokens without a value.
     pub n_unread: u32,
-    /// Key of the reply it was read from, where there is one reply and it was stored.
-    pub completion: Option<String>,
+    /// Keys of the replies it was read from, as far as they were stored.
+    pub completions: Vec<String>,
 }
 
 impl Simulation {
@@ -44,7 +44,7 @@ impl Simulation {
         let expected = numbers.iter().map(|numbers| Some(scale.to_ten((*numbers)?.expected) as f32)).collect();
         let mass: f64 = numbers.iter().flatten().map(|numbers| numbers.mass).sum();
         let number_mass = (!numbers.is_empty()).then(|| (mass / numbers.len() as f64) as f32);
-        Ok(Self { expected, number_mass, n_unread, completion: None })
+        Ok(Self { expected, number_mass, n_unread, completions: Vec::new() })
     }
 }
 
@@ -83,7 +83,7 @@ pub async fn simulate_all(
 fn matched(task: &Task) -> Result<Simulation, String> {
     let pattern = n2g::parse(&task.explanation)?;
     let expected = n2g::simulate(&pattern, &task.tokens).into_iter().map(Some).collect();
-    Ok(Simulation { expected, number_mass: None, n_unread: 0, completion: None })
+    Ok(Simulation { expected, number_mass: None, n_unread: 0, completions: Vec::new() })
 }
 
 /// Why one window failed, where others can go on.

@@ -15,6 +15,7 @@ use neuronlake::completions::request::{Call, Message, Purpose, Request};
 use serde_json::{Value, json};
 
 use crate::fault_server::{Asked, FaultServer, Faults, Served, chat_reply, question};
+use crate::llama_server::{LlamaServer, smollm2};
 
 /// Found nowhere but in the header of a request.
 const KEY: &str = "sk-marked-5f2c91-of-the-tests";
@@ -133,6 +134,41 @@ async fn faults_that_stay_are_told_after_the_last_try() {
     let gone = HttpOptions { base_url: format!("http://{nobody}/v1").parse().unwrap(), ..options(&server) };
     let message = model("openai:m", gone).complete(&call(0)).await.unwrap_err().to_string();
     assert!(message.contains("after 7 tries: ") && message.contains("onnection refused"), "{message}");
+}
+
+/// It has one model and takes any name for it, so an unknown model is no fault on it.
+#[tokio::test]
+async fn llama_cpps_own_server_may_be_late_full_or_somewhere_else() {
+    let server = LlamaServer::start(&smollm2());
+    let limits = LimitOptions { time_out: Duration::from_millis(300), retries: 1, ..quick() };
+    let options = |path: &str, limits: LimitOptions| {
+        let base_url: url::Url = format!("{}{path}", server.address).parse().unwrap();
+        HttpOptions {
+            key: ApiKey::choose(&base_url, |_| None),
+            base_url,
+            api: Api::Chat,
+            limits: Arc::new(Limits::new(limits)),
+            budget: Arc::new(Budget::new(None)),
+            prices: Arc::new(Prices::embedded().unwrap()),
+            counts_only: false,
+        }
+    };
+    let asked =
+        |text: &str, tokens: u32| Call::first(Purpose::Explain, Request::greedy(vec![Message::user(text)], tokens));
+    let late = model("openai:any", options("/v1", limits)).complete(&asked("Count to a thousand.", 2_000)).await;
+    let message = late.unwrap_err().to_string();
+    assert!(message.contains("after 2 tries: no reply in time"), "{message}");
+
+    let full = model("openai:any", options("/v1", quick())).complete(&asked(&"word ".repeat(5_000), 8)).await;
+    let error = full.unwrap_err();
+    assert!(matches!(error, Error::ContextTooShort { context_length: 4_096, .. }), "{error}");
+
+    let elsewhere = model("openai:any", options("/v2", quick())).complete(&asked("Hello.", 8)).await;
+    let message = elsewhere.unwrap_err().to_string();
+    assert!(message.contains("an address ending like /v1"), "{message}");
+
+    let reply = model("openai:no-such-model", options("/v1", quick())).complete(&asked("Say yes.", 4)).await.unwrap();
+    assert!(reply.prompt_tokens > 3, "{reply:?}");
 }
 
 #[tokio::test]

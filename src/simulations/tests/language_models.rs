@@ -262,7 +262,7 @@ async fn log_probability_free_copies_the_lines() {
     let tokens = ["My", " cat", "\n", " purr", "s"];
     let got = simulate(Simulator::LogProbabilityFree, &model, task("cats", &tokens)).await.unwrap().unwrap();
     assert_eq!(got.expected, [Some(0.0), Some(9.5), Some(0.0), None, Some(3.0)]);
-    assert_eq!((got.n_unread, got.number_mass, got.completion.as_deref()), (1, None, Some("key")));
+    assert_eq!((got.n_unread, got.number_mass, got.completions), (1, None, vec!["key".to_owned()]));
     let model = Scripted::replying(|_| Ok(text("I cannot do that.")));
     let error = simulate(Simulator::LogProbabilityFree, &model, task("cats", &tokens)).await.unwrap().unwrap_err();
     assert_eq!(error, "expected numbers for 5 tokens, got 0 of which 0 stand at tokens of the window");
