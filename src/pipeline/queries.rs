@@ -243,11 +243,10 @@ impl Query {
         let tokens = tokens(&self.sql).map_err(Error::internal)?;
         let mut sql = String::with_capacity(self.sql.len());
         for token in tokens {
-            let Token::Placeholder(placeholder) = &token else {
+            let Some(name) = placeholder(&token) else {
                 sql.push_str(&written(&token));
                 continue;
             };
-            let name = placeholder.trim_start_matches('$');
             let given = values.iter().find(|(n, _)| n == name).map(|(_, value)| value);
             let default = || self.params.iter().find(|(n, _)| n == name).and_then(|(_, default)| default.as_ref());
             let value = given.or_else(default).ok_or_else(|| Error::Argument {
@@ -255,7 +254,19 @@ impl Query {
                 expected: format!("{name}=…"),
                 got: "nothing".to_owned(),
             })?;
-            sql.push_str(&value.to_sql());
+            match (&token, value) {
+                (Token::Placeholder(_), value) => sql.push_str(&value.to_sql()),
+                (token, Parameter::Integer(version)) => {
+                    sql.push_str(&token.to_string().replace(&format!("${name}"), &version.to_string()));
+                }
+                (_, other) => {
+                    return Err(Error::Argument {
+                        argument: format!("query '{}', {name}", self.name),
+                        expected: "a whole number: the version of a table".to_owned(),
+                        got: other.to_string(),
+                    });
+                }
+            }
         }
         Ok(sql)
     }
@@ -351,14 +362,20 @@ fn tokens(sql: &str) -> std::result::Result<Vec<Token>, String> {
     Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize().map_err(|e| e.to_string())
 }
 
+/// The parameter that a token stands for: `$name`, or the version in a quoted table name, `"scores@$name"`.
+fn placeholder(token: &Token) -> Option<&str> {
+    match token {
+        Token::Placeholder(name) => Some(name.trim_start_matches('$')),
+        Token::Word(word) if word.quote_style == Some('"') => word.value.split_once("@$").map(|(_, name)| name),
+        _ => None,
+    }
+}
+
 fn placeholders(sql: &str) -> std::result::Result<Vec<String>, String> {
     let mut names = Vec::new();
     for token in tokens(sql)? {
-        if let Token::Placeholder(name) = token {
-            let name = name.trim_start_matches('$').to_owned();
-            if !names.contains(&name) {
-                names.push(name);
-            }
+        if let Some(name) = placeholder(&token).filter(|name| !names.iter().any(|known| known == name)) {
+            names.push(name.to_owned());
         }
     }
     Ok(names)

@@ -5,5 +5,7 @@ pub mod check;
 pub mod definition;
 pub(crate) mod files;
 pub mod lake;
+pub(crate) mod nested_text;
 pub mod store;
+pub(crate) mod versions;
 pub mod writer;
