@@ -48,7 +48,11 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "scorer_agreement",
         "searchable_explanations",
     ),
-    queries!("viewer", Viewer: ),
+    queries!(
+        "viewer", Viewer:
+        "lake_counts",
+        "lake_hook_points",
+    ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(
         "examples", Example:

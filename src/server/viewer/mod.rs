@@ -1,12 +1,25 @@
 //! The viewer: HTML made on the server, with a little script.
+//!
+//! A page asks queries of `queries/viewer` through the gate and fills a template with their rows ([`render`]); the SQL that ran
+//! stands below it.
+
+pub(crate) mod assets;
+mod home;
+pub(crate) mod links;
+mod numbers;
+mod palette;
+pub(crate) mod render;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, routing};
 
 use super::App;
 
 /// The pages.
-pub(crate) fn router(_: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
+        .route("/", routing::get(home::home))
+        .route("/assets/{name}", routing::get(assets::asset))
+        .with_state(app)
 }
