@@ -50,6 +50,20 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
     ),
     queries!(
         "viewer", Viewer:
+        "compare_explanations",
+        "compare_scores",
+        "compare_unit_windows",
+        "compare_units",
+        "compare_version_changes",
+        "compare_version_counts",
+        "compare_versions",
+        "compare_windows",
+        "text_layers",
+        "text_tokens",
+        "text_unit",
+        "text_units",
+        "text_units_at",
+       
         "lake_counts",
         "lake_hook_points",
     ),

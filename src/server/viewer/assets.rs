@@ -26,6 +26,9 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
         ("viewer.css", CSS, include_str!("assets/viewer.css").to_owned()),
         ("heat.css", CSS, palette::style_sheet()),
         ("viewer.js", SCRIPT, include_str!("assets/viewer.js").to_owned()),
+        ("workbench.css", CSS, include_str!("assets/workbench.css").to_owned()),
+        ("text.js", SCRIPT, include_str!("assets/text.js").to_owned()),
+        ("sql.js", SCRIPT, include_str!("assets/sql.js").to_owned()),
         ("favicon.svg", "image/svg+xml", include_str!("assets/favicon.svg").to_owned()),
     ];
     files

@@ -4,11 +4,18 @@
 //! stands below it.
 
 pub(crate) mod assets;
+mod compare;
+mod heat_row;
 mod home;
 pub(crate) mod links;
 mod numbers;
 mod palette;
 pub(crate) mod render;
+mod sql;
+mod sql_chart;
+mod sql_download;
+mod sql_help;
+mod text;
 
 use std::sync::Arc;
 
@@ -21,5 +28,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", routing::get(home::home))
         .route("/assets/{name}", routing::get(assets::asset))
+        .route("/text", routing::get(text::text).post(text::sent))
+        .route("/compare", routing::get(compare::compare))
+        .route("/sql", routing::get(sql::sql))
+        .route("/sql/download", routing::get(sql_download::download))
         .with_state(app)
 }

@@ -30,7 +30,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(whitespace.expect("the usual delimiters do not clash"));
-    for (name, text) in templates!["base", "problem", "home"] {
+    for (name, text) in templates!["base", "problem", "home", "heat_row", "text", "compare", "sql"] {
         environment.add_template(name, text).expect("the embedded templates parse: a test renders each");
     }
     environment.add_function("asset", |name: &str| assets::address(name));
@@ -93,6 +93,18 @@ impl Fault {
     /// A value that cannot be used.
     pub(crate) fn argument(detail: impl Into<String>) -> Self {
         Self(Problem::argument(detail))
+    }
+}
+
+impl Fault {
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// What happened, for a page that tells it in its own place.
+    pub(crate) fn detail(&self) -> &str {
+        self.0.detail()
     }
 }
 

@@ -25,6 +25,10 @@ const NAMES: f64 = 150.0;
 const BINS: usize = 30;
 /// Points of a scatter plot; of more, evenly spaced ones are drawn.
 const DOTS: usize = 2_000;
+/// Values beyond are left out: differences and sums of them must stay finite.
+const LARGEST: f64 = 1e200;
+/// Values below are drawn as zero.
+const SMALLEST: f64 = 1e-200;
 /// Categories whose means are drawn.
 const CATEGORIES: usize = 40;
 
@@ -138,7 +142,7 @@ fn column<'a>(batches: &'a [RecordBatch], name: &str) -> std::result::Result<Vec
     }
 }
 
-/// A column's numbers; what is no number is `None`.
+/// A column's numbers; what cannot be drawn is `None`.
 fn numbers(batches: &[RecordBatch], name: &str) -> Result<Column<f64>> {
     let columns = match column(batches, name) {
         Ok(columns) => columns,
@@ -150,9 +154,15 @@ fn numbers(batches: &[RecordBatch], name: &str) -> Result<Column<f64>> {
             return Ok(Err(format!("column '{name}' holds no numbers")));
         }
         let array = cast(array, &DataType::Float64)?;
-        values.extend(array.as_primitive::<Float64Type>().iter().map(|value| value.filter(|value| value.is_finite())));
+        let drawable = |value: &f64| value.abs() <= LARGEST;
+        values.extend(array.as_primitive::<Float64Type>().iter().map(|value| value.filter(drawable).map(settled)));
     }
     Ok(Ok(values))
+}
+
+/// Zero for what no axis can tell from it.
+fn settled(value: f64) -> f64 {
+    if value.abs() < SMALLEST { 0.0 } else { value }
 }
 
 /// A column's values as texts.
@@ -328,6 +338,11 @@ impl Chart {
         chart
     }
 
+    /// Says that the result goes on after this many rows.
+    pub(crate) fn note_cut(&mut self, n_rows: usize) {
+        self.notes.push(format!("of the first {n_rows} rows"));
+    }
+
     fn note(&mut self, n_rows: usize, what: &str) {
         if n_rows > 0 {
             self.notes.push(format!("{n_rows} {what}"));
@@ -380,7 +395,7 @@ impl Scale {
     fn ticks(&self) -> Vec<(f64, String)> {
         let rough = self.high / 6.0 - self.low / 6.0;
         let magnitude = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * magnitude).find(|step| *step >= rough);
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * magnitude).find(|step| *step >= rough * (1.0 - 1e-9));
         let Some(step) = step.filter(|step| step.is_finite() && *step > 0.0) else { return Vec::new() };
         let first = (self.low / step).ceil();
         (0..12)
