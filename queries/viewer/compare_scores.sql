@@ -23,4 +23,4 @@ FROM scores
 WHERE model = $model
 AND explanation IN ($a, $b)
 GROUP BY scorer, scorer_model, calibration, metric, sample_set, split
-ORDER BY metric <> 'ev_correlation', metric, scorer, scorer_model, calibration, sample_set DESC, split DESC
+ORDER BY metric <> 'ev_correlation', metric, scorer, scorer_model, calibration, sample_set <> 'top_and_random', sample_set, split DESC

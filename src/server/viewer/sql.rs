@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -74,7 +75,12 @@ pub(crate) async fn sql(
             "queries": [],
         }),
     )?;
-    Ok((status, page).into_response())
+    // now() and random() return something else the next time.
+    let head = asked.then_some([(CACHE_CONTROL, "no-store")]);
+    Ok(match head {
+        Some(head) => (status, head, page).into_response(),
+        None => (status, page).into_response(),
+    })
 }
 
 /// What a statement returned, as the page shows it.
@@ -265,7 +271,13 @@ fn in_plain_words(detail: &str) -> String {
     for heading in ["SQL error: ", "sql parser error: ", "Error during planning: ", "Schema error: ", "Execution error: "] {
         words = words.strip_prefix(heading).unwrap_or(words);
     }
-    words.to_owned()
+    match words.strip_prefix("DDL").or(words.strip_prefix("DML")).or(words.strip_prefix("Statement")) {
+        Some(rest) => match rest.strip_prefix(" not supported: ") {
+            Some(what) => format!("refused: this server only reads, and the statement ({what}) does more"),
+            None => words.to_owned(),
+        },
+        None => words.to_owned(),
+    }
 }
 
 fn pattern(text: &str) -> Regex {
