@@ -3,10 +3,14 @@
 //! A page asks queries of `queries/viewer` through the gate and fills a template with their rows ([`render`]); the SQL that ran
 //! stands below it.
 
+pub(crate) mod arguments;
 pub(crate) mod assets;
+pub(crate) mod charts;
+pub(crate) mod heat_map;
 mod home;
 pub(crate) mod links;
-mod numbers;
+mod neuron;
+pub(crate) mod numbers;
 mod palette;
 pub(crate) mod render;
 
@@ -20,6 +24,8 @@ use super::App;
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", routing::get(home::home))
+        .route("/neuron/{model}/{hook_point}/{neuron}", routing::get(neuron::neuron))
+        .route("/neuron/{model}/{hook_point}/{neuron}/score", routing::post(neuron::own_score::score))
         .route("/assets/{name}", routing::get(assets::asset))
         .with_state(app)
 }
