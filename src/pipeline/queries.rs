@@ -50,8 +50,17 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
     ),
     queries!(
         "viewer", Viewer:
+        "best_units",
+        "browse_count",
+        "browse_hook_points",
+        "browse_units",
+        "lake_costs",
         "lake_counts",
         "lake_hook_points",
+        "lucky_unit",
+        "newest_runs",
+        "score_histogram",
+        "score_overview",
         "unit_alike",
         "unit_corpora",
         "unit_effects",
@@ -68,6 +77,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "unit_statistics",
         "unit_tokens",
         "unit_vectors",
+        "worst_units",
     ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(

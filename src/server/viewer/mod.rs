@@ -5,6 +5,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod assets;
+mod browse;
 pub(crate) mod charts;
 pub(crate) mod heat_map;
 mod home;
@@ -13,6 +14,7 @@ mod neuron;
 pub(crate) mod numbers;
 mod palette;
 pub(crate) mod render;
+mod search;
 
 use std::sync::Arc;
 
@@ -24,6 +26,9 @@ use super::App;
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", routing::get(home::home))
+        .route("/browse", routing::get(browse::browse))
+        .route("/lucky", routing::get(browse::lucky))
+        .route("/search", routing::get(search::search))
         .route("/neuron/{model}/{hook_point}/{neuron}", routing::get(neuron::neuron))
         .route("/neuron/{model}/{hook_point}/{neuron}/score", routing::post(neuron::own_score::score))
         .route("/assets/{name}", routing::get(assets::asset))

@@ -30,7 +30,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(whitespace.expect("the usual delimiters do not clash"));
-    for (name, text) in templates!["base", "parts", "problem", "home", "neuron", "own_score"] {
+    for (name, text) in templates!["base", "parts", "problem", "home", "neuron", "own_score", "browse", "search"] {
         environment.add_template(name, text).expect("the embedded templates parse: a test renders each");
     }
     environment.add_function("asset", |name: &str| assets::address(name));

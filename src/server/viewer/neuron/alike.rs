@@ -26,7 +26,7 @@ pub(super) async fn alike(app: &App, unit: &Unit, best: Option<&str>) -> Result<
     let Some(best) = best else { return Ok(note("Without an explanation there is no meaning to compare.", None)) };
     let methods = std::sync::Arc::clone(app.gate.session().methods());
     if app.gate.on_engine(async move { methods.text_encoder(None).is_err() }).await? {
-        return Ok(note("The server has no sentence encoder: 'neuronlake models get sentence-encoder' fetches one.", None));
+        return Ok(note("The server has no sentence encoder: 'neuronlake pull minilm' fetches one.", None));
     }
     let vectors = app.gate.ask("unit_vectors", &[]).await?;
     let counts = vectors.objects()?;
