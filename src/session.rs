@@ -48,7 +48,12 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { memory_limit: 2 << 30, batch_rows: 8_192, languages: LanguageModelOptions::default(), access: Access::Full }
+        Self {
+            memory_limit: 2 << 30,
+            batch_rows: 8_192,
+            languages: LanguageModelOptions::default(),
+            access: Access::Full,
+        }
     }
 }
 

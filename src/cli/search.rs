@@ -2,10 +2,6 @@
 
 use std::io::Write;
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Token;
-
 use super::arguments::Arguments;
 use super::progress::{StageProgress, Verbosity};
 use super::search_arguments::{Mode, Search};
@@ -13,15 +9,13 @@ use super::{open, sql};
 use crate::error::{Error, Result};
 use crate::pipeline::queries::{self, Parameter};
 use crate::search::bm25::KeywordQuery;
+use crate::search::condition::condition;
 use crate::search::error::SearchError;
 use crate::search::index::Index;
 use crate::session::{Session, SessionOptions};
 
-/// Characters of a condition at most: the parser goes as deep as its brackets.
-const LONGEST_CONDITION: usize = 100_000;
-
 pub(crate) async fn search(arguments: &Arguments, command: &Search) -> Result<()> {
-    let condition = command.condition.as_deref().map_or(Ok("TRUE".to_owned()), condition)?;
+    let condition = command.condition.as_deref().map_or(Ok("TRUE".to_owned()), |text| condition("--where", text))?;
     let has_words = match command.mode {
         Mode::Semantic => !command.words.trim().is_empty(),
         Mode::Hybrid | Mode::Keyword => KeywordQuery::new(&command.words).is_some(),
@@ -55,21 +49,6 @@ pub(crate) async fn search(arguments: &Arguments, command: &Search) -> Result<()
     }
     let sql = queries::find(mode.query())?.bind(&values)?;
     sql::print_rows(&session, &sql, command.format).await
-}
-
-/// The one expression that the text is, written out anew: nothing but an expression can come of it.
-fn condition(text: &str) -> Result<String> {
-    let fault = |reason: String| Error::from(SearchError::Condition { reason });
-    if text.len() > LONGEST_CONDITION {
-        return Err(fault(format!("it has {} bytes, at most {LONGEST_CONDITION} are taken", text.len())));
-    }
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
-    let mut parser = parser.map_err(|e| fault(e.to_string()))?;
-    let expression = parser.parse_expr().map_err(|e| fault(e.to_string()))?;
-    match parser.next_token().token {
-        Token::EOF => Ok(expression.to_string()),
-        more => Err(fault(format!("'{more}' follows the condition"))),
-    }
 }
 
 /// Computes vectors that are missing, with a bar; what a person should know about them.
@@ -109,6 +88,3 @@ pub(super) fn tell(arguments: &Arguments, note: &str) -> Result<()> {
     }
     writeln!(std::io::stderr(), "{note}").map_err(|source| Error::Output { source })
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,9 +16,11 @@ pub enum SearchError {
         /// The first of what was given.
         got: String,
     },
-    /// A `--where` that is not one SQL expression.
-    #[error("--where: expected one SQL condition, such as layer >= 8 AND score > 0.5: {reason}")]
+    /// A condition that is not one SQL expression.
+    #[error("{place}: expected one SQL condition, such as layer >= 8 AND score > 0.5: {reason}")]
     Condition {
+        /// The argument or field.
+        place: String,
         /// What the parser said.
         reason: String,
     },

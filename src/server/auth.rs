@@ -60,9 +60,9 @@ impl Token {
 
     /// Whether a header `Authorization: Bearer …` holds it.
     pub(crate) fn in_header(&self, value: &str) -> bool {
-        value.split_once(' ').is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case("bearer") && self.is(given.trim())
-        })
+        value
+            .split_once(' ')
+            .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("bearer") && self.is(given.trim()))
     }
 }
 
@@ -126,7 +126,11 @@ fn same_site(method: &Method, headers: &HeaderMap) -> std::result::Result<(), Pr
         (None, _) => text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
     };
     match foreign {
-        true => Err(Problem::new("cross-site", StatusCode::FORBIDDEN, "refused: the request comes from another site's page")),
+        true => Err(Problem::new(
+            "cross-site",
+            StatusCode::FORBIDDEN,
+            "refused: the request comes from another site's page",
+        )),
         false => Ok(()),
     }
 }
@@ -141,7 +145,9 @@ pub(crate) fn login(token: Option<Token>) -> Router {
     let form = || async { axum::response::Html(include_str!("login.html")) };
     let check = |State(token): State<Option<Token>>, Form(login): Form<Login>| async move {
         match token {
-            Some(token) if !token.is(login.token.trim()) => (StatusCode::SEE_OTHER, [(LOCATION, "/login")]).into_response(),
+            Some(token) if !token.is(login.token.trim()) => {
+                (StatusCode::SEE_OTHER, [(LOCATION, "/login")]).into_response()
+            }
             Some(_) => {
                 let cookie = format!("{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/", login.token.trim());
                 (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()

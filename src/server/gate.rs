@@ -185,7 +185,10 @@ impl Gate {
     ///
     /// # Errors
     /// When it panicked.
-    pub(crate) async fn on_engine<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+    pub(crate) async fn on_engine<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
         AbortOnDropHandle::new(self.engine.spawn(work))
             .await
             .map_err(|error| Error::internal(format!("a query ended in a panic: {error}")))

@@ -42,7 +42,9 @@ pub enum LimitReached {
         limit: Duration,
     },
     /// It returned too many rows.
-    #[error("stopped after {limit} rows, the most a query may return here: add a LIMIT, or start the server with a larger --query-rows")]
+    #[error(
+        "stopped after {limit} rows, the most a query may return here: add a LIMIT, or start the server with a larger --query-rows"
+    )]
     Rows {
         /// The limit.
         limit: u64,

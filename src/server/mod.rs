@@ -2,8 +2,8 @@
 //!
 //! Whatever is asked goes through the gate ([`gate`]): read only unless the server was started otherwise, within limits.
 
-pub mod auth;
 mod api;
+pub mod auth;
 mod flight;
 mod gate;
 mod http;

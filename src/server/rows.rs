@@ -2,8 +2,8 @@
 
 use arrow::array::RecordBatch;
 use arrow::json::ArrayWriter;
-use arrow::json::writer::WriterBuilder;
 use arrow::json::writer::JsonArray;
+use arrow::json::writer::WriterBuilder;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};

@@ -15,8 +15,7 @@ pub enum Access {
 const OF_FILES: [&str; 3] = ["read_corpus", "collect_activations", "firings"];
 
 /// Functions that make a value of any length out of a number: one call could take more memory than a limit sees in time.
-const OF_ANY_LENGTH: [&str; 7] =
-    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "generate_series", "range"];
+const OF_ANY_LENGTH: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "generate_series", "range"];
 
 impl Access {
     /// Takes away the functions that must not be called.

@@ -109,7 +109,8 @@ impl Lake {
         let Some(commit) = commits.iter().find(|commit| commit.readable && Some(commit.version) == number) else {
             return Err(versions::no_such_version(definition, &commits, asked));
         };
-        let table = DeltaTableBuilder::from_url(self.table_url(definition)?)?.with_version(commit.version).load().await?;
+        let table =
+            DeltaTableBuilder::from_url(self.table_url(definition)?)?.with_version(commit.version).load().await?;
         check_schema(definition, &table)?;
         Ok(table)
     }

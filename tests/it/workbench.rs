@@ -93,12 +93,23 @@ async fn good(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> String {
 
 /// What the SQL page says is wrong.
 fn complaint(page: &str) -> String {
-    let found = Regex::new(r#"(?s)class="problem".*?<bdi>(.*?)</bdi>"#).unwrap().captures(page).map(|found| found[1].to_owned());
+    let found = Regex::new(r#"(?s)class="problem".*?<bdi>(.*?)</bdi>"#)
+        .unwrap()
+        .captures(page)
+        .map(|found| found[1].to_owned());
     unescaped(&found.unwrap_or_else(|| panic!("no complaint in: {page}")))
 }
 
 fn unescaped(html: &str) -> String {
-    let pairs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x27;", "'"), ("&#x2f;", "/"), ("&amp;", "&")];
+    let pairs = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&#x27;", "'"),
+        ("&#x2f;", "/"),
+        ("&amp;", "&"),
+    ];
     pairs.iter().fold(html.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
@@ -107,7 +118,8 @@ fn table(page: &str, id: &str) -> Vec<Vec<String>> {
     let start = page.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("no table '{id}' in: {page}"));
     let table = &page[start..];
     let table = &table[..table.find("</table>").unwrap()];
-    let (rows, cells) = (Regex::new(r"(?s)<tr>(.*?)</tr>").unwrap(), Regex::new(r"(?s)<t[dh][^>]*>(.*?)</t[dh]>").unwrap());
+    let (rows, cells) =
+        (Regex::new(r"(?s)<tr>(.*?)</tr>").unwrap(), Regex::new(r"(?s)<t[dh][^>]*>(.*?)</t[dh]>").unwrap());
     let marks = Regex::new(r"<[^>]*>").unwrap();
     let text = |html: &str| unescaped(marks.replace_all(html, "").trim());
     rows.captures_iter(table).map(|row| cells.captures_iter(&row[1]).map(|cell| text(&cell[1])).collect()).collect()
@@ -122,7 +134,8 @@ fn csv(sql: &str) -> Vec<Vec<String>> {
 #[tokio::test]
 async fn the_sql_page_shows_what_sql_says() {
     let server = server();
-    let sql = "SELECT hook_point, neuron, value, NULL AS nothing FROM best_explanations ORDER BY value DESC, neuron LIMIT 5";
+    let sql =
+        "SELECT hook_point, neuron, value, NULL AS nothing FROM best_explanations ORDER BY value DESC, neuron LIMIT 5";
     let page = good(&server, "/sql", &[("q", sql)]).await;
     let mut expected = csv(sql);
     assert_eq!(expected.len(), 5);
@@ -135,7 +148,8 @@ async fn the_sql_page_shows_what_sql_says() {
 
     // Its own lists: tables with comments, views with columns, functions with examples, saved queries.
     let page = good(&server, "/sql", &[]).await;
-    for listed in ["at most 1, larger is better", "random_only", "activations_on(model, text", "score_against_density"] {
+    for listed in ["at most 1, larger is better", "random_only", "activations_on(model, text", "score_against_density"]
+    {
         assert!(page.contains(listed), "{listed}");
     }
     let saved = Regex::new(r#"href="(/sql\?q=[^"]+)""#).unwrap();
@@ -150,7 +164,8 @@ async fn the_sql_page_shows_what_sql_says() {
 #[tokio::test]
 async fn a_long_result_is_cut_and_says_so() {
     let server = server();
-    let page = good(&server, "/sql", &[("q", "SELECT value FROM generate_series(1, 5000) AS t(value) ORDER BY value")]).await;
+    let page =
+        good(&server, "/sql", &[("q", "SELECT value FROM generate_series(1, 5000) AS t(value) ORDER BY value")]).await;
     let rows = table(&page, "sql-rows");
     assert_eq!((rows.len(), rows[1000][0].as_str()), (1 + 1_000, "1000"));
     assert!(page.contains("the first 1\u{202F}000 rows"), "it says that there are more");
@@ -172,15 +187,18 @@ async fn charts_draw_the_numbers_of_the_result() {
     let drawn = |chart: &'static str| [("q", q), ("chart", chart), ("x", "layer"), ("y", "value")];
     let page = good(&server, "/sql", &drawn("histogram")).await;
     let counts: BTreeMap<String, String> = titles(&page);
-    let expected = csv("SELECT layer, count(*) AS n FROM scores WHERE metric = 'ev_correlation' AND sample_set = 'top_and_random' \
-                        GROUP BY layer ORDER BY layer");
+    let expected = csv(
+        "SELECT layer, count(*) AS n FROM scores WHERE metric = 'ev_correlation' AND sample_set = 'top_and_random' \
+                        GROUP BY layer ORDER BY layer",
+    );
     assert_eq!(counts, expected.iter().map(|row| (row[0].clone(), row[1].clone())).collect());
 
     let page = good(&server, "/sql", &drawn("mean")).await;
     let means = titles(&page);
-    for row in csv("SELECT layer, round(avg(value), 4) AS mean, count(value) AS n FROM scores WHERE metric = 'ev_correlation' \
-                    AND sample_set = 'top_and_random' GROUP BY layer")
-    {
+    for row in csv(
+        "SELECT layer, round(avg(value), 4) AS mean, count(value) AS n FROM scores WHERE metric = 'ev_correlation' \
+                    AND sample_set = 'top_and_random' GROUP BY layer",
+    ) {
         let (mean, n) = means[&row[0]].split_once(" over ").unwrap();
         let mean: f64 = mean.replace('−', "-").parse().unwrap();
         assert!((mean - row[1].parse::<f64>().unwrap()).abs() < 1e-3, "{means:?} {row:?}");
@@ -189,7 +207,8 @@ async fn charts_draw_the_numbers_of_the_result() {
     let page = good(&server, "/sql", &drawn("scatter")).await;
     let n: usize = csv(&format!("SELECT count(value) FROM ({q})"))[0][0].parse().unwrap();
     assert_eq!(page.matches("<circle").count(), n);
-    let page = good(&server, "/sql", &[("q", "SELECT text FROM explanations"), ("chart", "histogram"), ("x", "text")]).await;
+    let page =
+        good(&server, "/sql", &[("q", "SELECT text FROM explanations"), ("chart", "histogram"), ("x", "text")]).await;
     assert!(page.contains("holds no numbers"));
 }
 
@@ -259,7 +278,8 @@ async fn downloads_read_back_as_they_were_asked() {
     let rows = concat_batches(&schema, &rows).unwrap();
     assert_eq!(rows.num_rows(), 100_000);
     let column = |name: &str| rows.column_by_name(name).unwrap();
-    let (numbers, thirds) = (column("number").as_primitive::<Int64Type>(), column("third").as_primitive::<Float64Type>());
+    let (numbers, thirds) =
+        (column("number").as_primitive::<Int64Type>(), column("third").as_primitive::<Float64Type>());
     let (texts, lists) = (column("text").as_string::<i32>(), column("list").as_list::<i32>());
     for (row, number) in (1..=100_000_i64).enumerate() {
         assert_eq!(numbers.value(row), number);
@@ -274,9 +294,13 @@ async fn downloads_read_back_as_they_were_asked() {
     // CSV and JSON as the command line writes them.
     for format in ["csv", "json"] {
         let expected = ok(Path::new("/"), &["sql", "--lake", lake(), "--format", format, sql]);
-        assert!(download(format).await == expected.trim_end_matches('\n').as_bytes() || download(format).await == expected, "{format}");
+        assert!(
+            download(format).await == expected.trim_end_matches('\n').as_bytes() || download(format).await == expected,
+            "{format}"
+        );
     }
-    let response = get(&server, "/sql/download", &[("q", "SELECT neuron FROM neurons WHERE neuron < 0"), ("format", "csv")]).await;
+    let response =
+        get(&server, "/sql/download", &[("q", "SELECT neuron FROM neurons WHERE neuron < 0"), ("format", "csv")]).await;
     assert_eq!(response.text().await.unwrap(), "neuron\n");
 }
 
@@ -363,7 +387,8 @@ async fn a_text_is_sent_found_again_and_limited() {
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let send = async |pairs: &[(&str, &str)]| {
         let body = address(&server, "/text", pairs).query().unwrap_or_default().to_owned();
-        let request = client.post(format!("{}/text", server.http)).header("content-type", "application/x-www-form-urlencoded");
+        let request =
+            client.post(format!("{}/text", server.http)).header("content-type", "application/x-www-form-urlencoded");
         request.body(body).send().await.unwrap()
     };
     let response = send(&[("q", "The king.\r\nä & b"), ("model", "default"), ("hook", "blocks.0.mlp.hook_post")]).await;
@@ -378,7 +403,10 @@ async fn a_text_is_sent_found_again_and_limited() {
     let response = send(&[("q", &long), ("hook", "blocks.0.mlp.hook_post")]).await;
     assert_eq!(response.status(), StatusCode::OK, "no address holds it");
     let page = response.text().await.unwrap();
-    assert!(page.contains("<form method=\"post\" action=\"/text\" class=\"tokens\">"), "and its tokens are chosen the same way");
+    assert!(
+        page.contains("<form method=\"post\" action=\"/text\" class=\"tokens\">"),
+        "and its tokens are chosen the same way"
+    );
 
     let too_long = "ä".repeat(20_001);
     let response = send(&[("q", &too_long)]).await;
@@ -405,8 +433,10 @@ async fn a_text_is_sent_found_again_and_limited() {
 #[tokio::test]
 async fn versions_of_scores_are_compared() {
     let server = server();
-    let versions: Vec<u64> =
-        csv("SELECT version FROM table_versions('scores') ORDER BY version").iter().map(|row| row[0].parse().unwrap()).collect();
+    let versions: Vec<u64> = csv("SELECT version FROM table_versions('scores') ORDER BY version")
+        .iter()
+        .map(|row| row[0].parse().unwrap())
+        .collect();
     let newest = *versions.last().unwrap();
     let before = (newest - 1).to_string();
     let after = newest.to_string();
@@ -434,7 +464,8 @@ async fn versions_of_scores_are_compared() {
     assert!(rose.len() > 1 && rose[1..].iter().all(|row| row[5] == "0.125"), "{rose:?}");
     let fell = compare(&before, &after, "fell").await;
     assert!(fell.len() > 1 && fell[1..].iter().all(|row| row[5] == "−0.250"), "{fell:?}");
-    let runs: Vec<String> = csv("SELECT run FROM runs WHERE stage = '60_scores'").iter().map(|row| row[0].clone()).collect();
+    let runs: Vec<String> =
+        csv("SELECT run FROM runs WHERE stage = '60_scores'").iter().map(|row| row[0].clone()).collect();
     assert!(fell[1..].iter().all(|row| runs.contains(&row[6]) && row[6] == row[7]), "{fell:?} {runs:?}");
     // The other way round.
     let appeared = compare(&after, &before, "appeared").await;
@@ -465,7 +496,10 @@ async fn explanations_and_neurons_are_compared() {
         let value: f64 = row[1].parse().unwrap();
         let shown = format!("{value:.3}").replace('-', "−");
         let column = if row[0] == ids[0][0] { 4 } else { 6 };
-        assert!(rows.iter().any(|line| line[0] == "ev_correlation" && line[column].starts_with(&shown)), "{row:?} {rows:?}");
+        assert!(
+            rows.iter().any(|line| line[0] == "ev_correlation" && line[column].starts_with(&shown)),
+            "{row:?} {rows:?}"
+        );
     }
     assert_eq!(expected.len(), 2);
     let windows: usize = csv(&format!(
@@ -477,10 +511,15 @@ async fn explanations_and_neurons_are_compared() {
     assert_eq!((lines("A"), lines("B")), (windows.min(10), windows.min(10)), "both on the same windows");
 
     let b = ids[1][0].as_str();
-    let swapped = good(&server, "/compare", &[&[("of", "explanations"), ("a", b), ("b", &ids[0][0])], &unit[..]].concat()).await;
+    let swapped =
+        good(&server, "/compare", &[&[("of", "explanations"), ("a", b), ("b", &ids[0][0])], &unit[..]].concat()).await;
     let (one, other) = (table(&page, "scores"), table(&swapped, "scores"));
-    assert!(one.iter().skip(1).all(|row| other.iter().any(|line| line[4] == row[6] && line[6] == row[4])), "sides change places");
-    let (status, _) = self::page(&server, "/compare", &[&[("of", "explanations"), ("a", "nothing")], &unit[..]].concat()).await;
+    assert!(
+        one.iter().skip(1).all(|row| other.iter().any(|line| line[4] == row[6] && line[6] == row[4])),
+        "sides change places"
+    );
+    let (status, _) =
+        self::page(&server, "/compare", &[&[("of", "explanations"), ("a", "nothing")], &unit[..]].concat()).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 
     // Two neurons on the windows of both; the model is at hand, so each has values on the other's.

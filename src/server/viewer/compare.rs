@@ -95,7 +95,10 @@ async fn explanations(app: &App, wanted: &Wanted) -> Compared {
             "" => Ok(texts.get(place).cloned()),
             id => match texts.iter().find(|text| text.get("explanation").and_then(Value::as_str) == Some(id)) {
                 Some(text) => Ok(Some(text.clone())),
-                None => Err(Fault::not_found(format!("neuron {name} of model '{}' has no explanation '{id}'", wanted.model))),
+                None => Err(Fault::not_found(format!(
+                    "neuron {name} of model '{}' has no explanation '{id}'",
+                    wanted.model
+                ))),
             },
         }
     };
@@ -175,10 +178,8 @@ async fn neurons(app: &App, wanted: &Wanted) -> Compared {
         ("b_hook_point", words(&b_hook)),
         ("b_neuron", Parameter::Integer(b)),
     ];
-    let (units, windows) = futures::try_join!(
-        app.gate.ask("compare_units", &values),
-        app.gate.ask("compare_unit_windows", &values)
-    )?;
+    let (units, windows) =
+        futures::try_join!(app.gate.ask("compare_units", &values), app.gate.ask("compare_unit_windows", &values))?;
     let rows = units.objects()?;
     let is = |row: &Map<String, Value>, hook: &str, neuron: i64| {
         row.get("hook_point").and_then(Value::as_str) == Some(hook)
@@ -311,9 +312,10 @@ async fn versions(app: &App, wanted: &Wanted) -> Compared {
     let there: Vec<i64> = versions.iter().filter(readable).filter_map(number).collect();
     let asked = |text: &str, usual: Option<&i64>| match text {
         "" => Ok(usual.copied()),
-        digits => digits.parse::<u32>().map(|number| Some(i64::from(number))).map_err(|_| {
-            Fault::argument(format!("expected the number of a version of scores, got '{digits}'"))
-        }),
+        digits => digits
+            .parse::<u32>()
+            .map(|number| Some(i64::from(number)))
+            .map_err(|_| Fault::argument(format!("expected the number of a version of scores, got '{digits}'"))),
     };
     // Newest first: the newest is compared with the one before it.
     let (before, after) = (asked(&wanted.before, there.get(1))?, asked(&wanted.after, there.first())?);

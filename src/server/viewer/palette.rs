@@ -43,7 +43,10 @@ fn rules(sheet: &mut String, scheme: &Scheme) {
             let colour = mix(scheme.paper, full, share);
             let (colour, ink) = (hexadecimal(colour), hexadecimal(ink(colour)));
             // Writing to a string does not fail.
-            let _ = writeln!(sheet, ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}");
+            let _ = writeln!(
+                sheet,
+                ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}"
+            );
             let _ = writeln!(
                 sheet,
                 ".own .{own}n{level}, .shared .{shared}n{level} {{ background-image: \

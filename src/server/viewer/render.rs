@@ -30,7 +30,20 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(whitespace.expect("the usual delimiters do not clash"));
-    for (name, text) in templates!["base", "problem", "home", "heat_row", "text", "compare", "sql"] {
+    for (name, text) in templates![
+        "base",
+        "parts",
+        "problem",
+        "home",
+        "neuron",
+        "own_score",
+        "browse",
+        "search",
+        "heat_row",
+        "text",
+        "compare",
+        "sql",
+    ] {
         environment.add_template(name, text).expect("the embedded templates parse: a test renders each");
     }
     environment.add_function("asset", |name: &str| assets::address(name));

@@ -138,16 +138,17 @@ async fn answer(app: &App, wanted: &Wanted) -> Result<Shown> {
     drop(answer);
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let cut = n_read > limit;
-    let (chart, no_chart) = match kind.map(|kind| sql_chart::draw(kind, &for_chart, &wanted.x, &wanted.y)).transpose()? {
-        None => (None, None),
-        Some(Ok(mut chart)) => {
-            if cut {
-                chart.note_cut(CHART_ROWS);
+    let (chart, no_chart) =
+        match kind.map(|kind| sql_chart::draw(kind, &for_chart, &wanted.x, &wanted.y)).transpose()? {
+            None => (None, None),
+            Some(Ok(mut chart)) => {
+                if cut {
+                    chart.note_cut(CHART_ROWS);
+                }
+                (Some(chart), None)
             }
-            (Some(chart), None)
-        }
-        Some(Err(reason)) => (None, Some(reason)),
-    };
+            Some(Err(reason)) => (None, Some(reason)),
+        };
     let rows = cells(&schema, &shown)?;
     Ok(Shown {
         columns: columns(&schema),
@@ -268,7 +269,9 @@ fn place_of_name(sql: &str, detail: &str) -> Option<(usize, usize)> {
 /// The engine's words without what it files them under.
 fn in_plain_words(detail: &str) -> String {
     let mut words = detail.trim();
-    for heading in ["SQL error: ", "sql parser error: ", "Error during planning: ", "Schema error: ", "Execution error: "] {
+    for heading in
+        ["SQL error: ", "sql parser error: ", "Error during planning: ", "Schema error: ", "Execution error: "]
+    {
         words = words.strip_prefix(heading).unwrap_or(words);
     }
     match words.strip_prefix("DDL").or(words.strip_prefix("DML")).or(words.strip_prefix("Statement")) {

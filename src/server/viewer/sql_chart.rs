@@ -280,12 +280,7 @@ fn means(
     let across = Scale { low, high: if high > low { high } else { low + 1.0 }, from: NAMES, to: WIDTH - 60.0 };
     let zero = across.at(0.0);
     let height = TOP + BAR * sums.len() as f64 + BOTTOM;
-    let mut chart = Chart {
-        width: WIDTH,
-        height,
-        title: format!("Mean of {y_name} by {x_name}"),
-        ..Chart::default()
-    };
+    let mut chart = Chart { width: WIDTH, height, title: format!("Mean of {y_name} by {x_name}"), ..Chart::default() };
     for (place, category) in sums.iter().enumerate() {
         let (value, top) = (mean(category), TOP + BAR * place as f64);
         let end = across.at(value);
@@ -395,7 +390,10 @@ impl Scale {
     fn ticks(&self) -> Vec<(f64, String)> {
         let rough = self.high / 6.0 - self.low / 6.0;
         let magnitude = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * magnitude).find(|step| *step >= rough * (1.0 - 1e-9));
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .into_iter()
+            .map(|factor| factor * magnitude)
+            .find(|step| *step >= rough * (1.0 - 1e-9));
         let Some(step) = step.filter(|step| step.is_finite() && *step > 0.0) else { return Vec::new() };
         let first = (self.low / step).ceil();
         (0..12)

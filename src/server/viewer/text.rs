@@ -57,7 +57,8 @@ pub(crate) async fn sent(State(app): State<Arc<App>>, Form(wanted): Form<Wanted>
 
 /// The form with what was asked for below it, or with what is wrong with it.
 async fn page(app: &App, wanted: Wanted, method: &str) -> Response {
-    let model = if wanted.model.is_empty() { app.models.first().cloned().unwrap_or_default() } else { wanted.model.clone() };
+    let model =
+        if wanted.model.is_empty() { app.models.first().cloned().unwrap_or_default() } else { wanted.model.clone() };
     let hook = if wanted.hook.is_empty() { USUAL_HOOK.to_owned() } else { wanted.hook.clone() };
     let (status, found, problem) = match wanted.q.is_empty() {
         true => (StatusCode::OK, None, None),
@@ -98,7 +99,8 @@ async fn hooks(app: &App, model: &str) -> Vec<String> {
     let names: Vec<String> = hooks.iter().map(|hook| hook.name().to_owned()).collect();
     let mut patterns: Vec<String> = Vec::new();
     for name in &names {
-        let parts: Vec<&str> = name.split('.').map(|part| if part.parse::<u32>().is_ok() { "*" } else { part }).collect();
+        let parts: Vec<&str> =
+            name.split('.').map(|part| if part.parse::<u32>().is_ok() { "*" } else { part }).collect();
         let pattern = parts.join(".");
         if !patterns.contains(&pattern) {
             patterns.push(pattern);
@@ -181,7 +183,10 @@ async fn find(app: &App, wanted: &Wanted, model: &str, hook: &str) -> Result<Fou
     };
     if let Some(position) = position {
         let token = usize::try_from(position).ok().and_then(|place| names.get(place)).ok_or_else(|| {
-            Fault::argument(format!("position: expected a token of the text, 0 to {}, got {position}", names.len().max(1) - 1))
+            Fault::argument(format!(
+                "position: expected a token of the text, 0 to {}, got {position}",
+                names.len().max(1) - 1
+            ))
         })?;
         let mut values = usual.to_vec();
         values.push(("position", Parameter::Integer(position)));
@@ -265,11 +270,7 @@ fn layer((number, hook_point): &Key, rows: &[Option<Strength>], names: &[String]
         );
         HeatCell::titled(token, shares[place], title)
     });
-    Layer {
-        cells: cells.collect(),
-        hook_point: hook_point.clone(),
-        layer: (*number != i64::MAX).then_some(*number),
-    }
+    Layer { cells: cells.collect(), hook_point: hook_point.clone(), layer: (*number != i64::MAX).then_some(*number) }
 }
 
 fn of_max(share: Option<f64>) -> String {
@@ -307,7 +308,9 @@ fn number(text: &str, expected: &str) -> Result<Option<i64>, Fault> {
 /// A unit written as hook_point:neuron, if one was given.
 pub(super) fn unit(text: &str) -> Result<Option<(String, i64)>, Fault> {
     let fault = || {
-        Fault::argument(format!("expected a neuron as hook_point:neuron, such as blocks.3.mlp.hook_post:7, got '{text}'"))
+        Fault::argument(format!(
+            "expected a neuron as hook_point:neuron, such as blocks.3.mlp.hook_post:7, got '{text}'"
+        ))
     };
     match text.trim() {
         "" => Ok(None),

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn a_value_has_the_colour_of_its_share() {
-    let check = |value: f64, most: f64, hue, expected: &str| assert_eq!(class(value, most, hue), expected, "{value} of {most}");
+    let check =
+        |value: f64, most: f64, hue, expected: &str| assert_eq!(class(value, most, hue), expected, "{value} of {most}");
     check(0.0, 2.0, Hue::Real, "");
     check(2.0, 2.0, Hue::Real, "a32");
     check(5.0, 2.0, Hue::Real, "a32");

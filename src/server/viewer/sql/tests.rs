@@ -48,7 +48,12 @@ fn a_complaint_points_at_its_place() {
         None,
     );
     // Places past the end, and none at all, are no faults.
-    check("SELECT", "Expected: an expression, found: EOF at Line: 1, Column: 99", "Expected: an expression, found: EOF", Some((1, 99, "")));
+    check(
+        "SELECT",
+        "Expected: an expression, found: EOF at Line: 1, Column: 99",
+        "Expected: an expression, found: EOF",
+        Some((1, 99, "")),
+    );
     check("SELECT", "odd at Line: 7, Column: 1", "odd", None);
     check("SELECT", "odd at Line: 0, Column: 0", "odd", None);
 }

@@ -53,7 +53,10 @@ fn one_value_and_the_largest_numbers_can_be_drawn() {
                 let places = chart.bars.iter().flat_map(|bar| [bar.x, bar.y, bar.width, bar.height]);
                 let places = places.chain(chart.dots.iter().flat_map(|dot| [dot.x, dot.y]));
                 let places: Vec<f64> = places.chain(chart.labels.iter().map(|label| label.x)).collect();
-                assert!(!places.is_empty() && places.iter().all(|place| place.is_finite()), "{value} {kind:?}: {places:?}");
+                assert!(
+                    !places.is_empty() && places.iter().all(|place| place.is_finite()),
+                    "{value} {kind:?}: {places:?}"
+                );
             }
         }
     }

@@ -11,7 +11,10 @@ fn batch(from: i32, n: i32) -> RecordBatch {
     let numbers = from..from + n;
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("number", Arc::new(Int32Array::from_iter_values(numbers.clone()))),
-        ("text", Arc::new(StringArray::from_iter(numbers.clone().map(|i| (i % 3 != 0).then(|| format!("a,\"b\"\n{i}")))))),
+        (
+            "text",
+            Arc::new(StringArray::from_iter(numbers.clone().map(|i| (i % 3 != 0).then(|| format!("a,\"b\"\n{i}"))))),
+        ),
         ("value", Arc::new(Float64Array::from_iter(numbers.clone().map(|i| (i % 5 != 0).then(|| f64::from(i) / 3.0))))),
         (
             "list",

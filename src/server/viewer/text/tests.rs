@@ -34,7 +34,10 @@ fn a_layer_is_coloured_by_what_the_lake_knows_else_by_itself() {
     let tokens = strongest_tokens(&names, &layers, true);
     let classes: Vec<Value> = tokens.iter().map(|token| serde_json::to_value(&token.cell).unwrap()).collect();
     assert_eq!(classes[0]["title"], "blocks.1.x:7: 2, 25 % of its largest");
-    assert_eq!(classes[1]["title"], "blocks.1.x:8: 1, 75 % of its largest", "the larger share, not the larger activation");
+    assert_eq!(
+        classes[1]["title"], "blocks.1.x:8: 1, 75 % of its largest",
+        "the larger share, not the larger activation"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn a_condition_is_written_out_as_it_was_read() {
         ("layer IN (1, 2) OR NOT (neuron = 3)", "layer IN (1, 2) OR NOT (neuron = 3)"),
     ];
     for (text, expected) in cases {
-        assert_eq!(condition(text).unwrap(), expected);
+        assert_eq!(condition("--where", text).unwrap(), expected);
     }
 }
 
@@ -32,7 +32,7 @@ fn what_is_no_condition_is_refused() {
         &long,
     ];
     for text in cases {
-        let error = condition(text).unwrap_err();
+        let error = condition("--where", text).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let message = error.to_string();
         assert!(message.starts_with("--where: expected one SQL condition"), "{message}");
