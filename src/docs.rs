@@ -47,7 +47,7 @@ fn add_table(page: &mut String, table: &TableDefinition) {
 }
 
 /// The type as a schema file writes it.
-fn sql_type(data_type: &DataType) -> String {
+pub(crate) fn sql_type(data_type: &DataType) -> String {
     match data_type {
         DataType::Int32 => "INT".to_owned(),
         DataType::Int64 => "BIGINT".to_owned(),

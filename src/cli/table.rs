@@ -6,13 +6,11 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
+use arrow::array::RecordBatch;
 use arrow::csv::writer::Writer as CsvWriter;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::json::writer::{
-    EncoderOptions, JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder, make_encoder,
-};
+use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
 use clap::ValueEnum;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -21,6 +19,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::cli::table::text::TextTable;
 use crate::error::{Error, Result};
+use crate::tables::nested_text::nested_as_json;
 
 mod text;
 
@@ -233,38 +232,6 @@ fn of_output<T>(fault: &Fault, result: Result<T>) -> Result<T> {
 /// Whether an error only says that the reader of our output has gone (`neuronlake sql … | head`), which is no failure.
 pub fn is_broken_pipe(error: &Error) -> bool {
     matches!(error, Error::Output { source } if source.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Replaces columns of lists, structs and maps by their JSON text: CSV has no such values.
-fn nested_as_json(batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-    if !batch.schema_ref().fields().iter().any(|field| field.data_type().is_nested()) {
-        return Ok(batch.clone());
-    }
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        if !field.data_type().is_nested() {
-            fields.push(Arc::clone(field));
-            columns.push(Arc::clone(column));
-            continue;
-        }
-        let mut encoder = make_encoder(field, column.as_ref(), &options)?;
-        let mut texts = StringBuilder::new();
-        let mut text = Vec::new();
-        for row in 0..column.len() {
-            if encoder.is_null(row) {
-                texts.append_null();
-                continue;
-            }
-            text.clear();
-            encoder.encode(row, &mut text);
-            texts.append_value(String::from_utf8_lossy(&text));
-        }
-        fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-        columns.push(Arc::new(texts.finish()));
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 fn output_error(source: io::Error) -> Error {

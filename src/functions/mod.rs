@@ -64,6 +64,7 @@ mod simulate;
 mod split_records;
 mod stream;
 mod summaries;
+mod table_versions;
 mod token_text;
 mod token_windows;
 mod unit_schema;
@@ -107,6 +108,7 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("semantic_matches", Arc::new(semantic_matches::SemanticMatches::new(host)));
     context.register_udtf("activations_on", Arc::new(activations_on::ActivationsOn::new(host)));
     context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
+    context.register_udtf("table_versions", Arc::new(table_versions::TableVersions::new(host)));
 }
 
 /// What docs/functions.md and `\df` say, in alphabetical order.
@@ -133,6 +135,7 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("semantic_matches", semantic_matches::documentation()),
         ("activations_on", activations_on::documentation()),
         ("neurons_like", neurons_like::documentation()),
+        ("table_versions", table_versions::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars
         .iter()

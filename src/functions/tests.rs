@@ -35,6 +35,7 @@ fn every_function_is_documented() {
         "neurons_like",
         "keyword_matches",
         "semantic_matches",
+        "table_versions",
     ]
     .map(str::to_owned);
     assert_eq!(documented, all.chain(tables).collect());

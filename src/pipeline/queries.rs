@@ -53,8 +53,60 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "scorers_side_by_side",
         "searchable_explanations",
     ),
-    queries!("api", Api: "models", "text_activations", "unit", "unit_explanations", "unit_records", "unit_scores", "units"),
-    queries!("viewer", Viewer: ),
+    queries!(
+        "api", Api:
+        "listed_activations",
+        "listed_explanations",
+        "listed_models",
+        "listed_records",
+        "listed_scores",
+        "listed_statistics",
+        "listed_units",
+    ),
+    queries!(
+        "viewer", Viewer:
+        "best_units",
+        "browse_count",
+        "browse_hook_points",
+        "browse_units",
+        "compare_explanations",
+        "compare_scores",
+        "compare_unit_windows",
+        "compare_units",
+        "compare_version_changes",
+        "compare_version_counts",
+        "compare_versions",
+        "compare_windows",
+        "lake_costs",
+        "lake_counts",
+        "lake_hook_points",
+        "lucky_unit",
+        "newest_runs",
+        "score_histogram",
+        "score_overview",
+        "text_layers",
+        "text_tokens",
+        "text_unit",
+        "text_units",
+        "text_units_at",
+        "unit_alike",
+        "unit_corpora",
+        "unit_effects",
+        "unit_explanations",
+        "unit_judges",
+        "unit_links",
+        "unit_neighbours",
+        "unit_own_score",
+        "unit_promoted",
+        "unit_records",
+        "unit_scores",
+        "unit_simulations",
+        "unit_simulators",
+        "unit_statistics",
+        "unit_tokens",
+        "unit_vectors",
+        "worst_units",
+    ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(
         "examples", Example:
@@ -279,11 +331,10 @@ impl Query {
         let tokens = tokens(&self.sql).map_err(Error::internal)?;
         let mut sql = String::with_capacity(self.sql.len());
         for token in tokens {
-            let Token::Placeholder(placeholder) = &token else {
+            let Some(name) = placeholder(&token) else {
                 sql.push_str(&written(&token));
                 continue;
             };
-            let name = placeholder.trim_start_matches('$');
             let given = values.iter().find(|(n, _)| n == name).map(|(_, value)| value);
             let default = || self.params.iter().find(|(n, _)| n == name).and_then(|(_, default)| default.as_ref());
             let value = given.or_else(default).ok_or_else(|| Error::Argument {
@@ -291,7 +342,19 @@ impl Query {
                 expected: format!("{name}=…"),
                 got: "nothing".to_owned(),
             })?;
-            sql.push_str(&value.to_sql());
+            match (&token, value) {
+                (Token::Placeholder(_), value) => sql.push_str(&value.to_sql()),
+                (token, Parameter::Integer(version)) => {
+                    sql.push_str(&token.to_string().replace(&format!("${name}"), &version.to_string()));
+                }
+                (_, other) => {
+                    return Err(Error::Argument {
+                        argument: format!("query '{}', {name}", self.name),
+                        expected: "a whole number: the version of a table".to_owned(),
+                        got: other.to_string(),
+                    });
+                }
+            }
         }
         Ok(sql)
     }
@@ -387,14 +450,20 @@ fn tokens(sql: &str) -> std::result::Result<Vec<Token>, String> {
     Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize().map_err(|e| e.to_string())
 }
 
+/// The parameter that a token stands for: `$name`, or the version in a quoted table name, `"scores@$name"`.
+fn placeholder(token: &Token) -> Option<&str> {
+    match token {
+        Token::Placeholder(name) => Some(name.trim_start_matches('$')),
+        Token::Word(word) if word.quote_style == Some('"') => word.value.split_once("@$").map(|(_, name)| name),
+        _ => None,
+    }
+}
+
 fn placeholders(sql: &str) -> std::result::Result<Vec<String>, String> {
     let mut names = Vec::new();
     for token in tokens(sql)? {
-        if let Token::Placeholder(name) = token {
-            let name = name.trim_start_matches('$').to_owned();
-            if !names.contains(&name) {
-                names.push(name);
-            }
+        if let Some(name) = placeholder(&token).filter(|name| !names.iter().any(|known| known == name)) {
+            names.push(name.to_owned());
         }
     }
     Ok(names)

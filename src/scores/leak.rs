@@ -84,7 +84,7 @@ fn check(plan: &LogicalPlan, above: &[Expr], function: &str) -> Result<()> {
         LogicalPlan::TableScan(scan) if scan.table_name.table().trim_end_matches("()") == UNSPLIT_FUNCTION => {
             Err(Error::Leak { function: function.to_owned(), table: UNSPLIT_FUNCTION.to_owned() }.into())
         }
-        LogicalPlan::TableScan(scan) if GUARDED_TABLES.contains(&scan.table_name.table()) => {
+        LogicalPlan::TableScan(scan) if GUARDED_TABLES.contains(&table_of(scan)) => {
             let conditions = scan.filters.iter().chain(above).flat_map(split_conjunction);
             for condition in conditions {
                 if excludes_train(scan, condition)? {
@@ -106,6 +106,12 @@ fn check(plan: &LogicalPlan, above: &[Expr], function: &str) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The table of a scan, also of one of its versions: `"simulations@3"`.
+fn table_of(scan: &TableScan) -> &str {
+    let name = scan.table_name.table();
+    name.split_once('@').map_or(name, |(table, _)| table)
 }
 
 fn excludes_train(scan: &TableScan, condition: &Expr) -> Result<bool> {

@@ -1,5 +1,6 @@
 //! What a query sees: every table of the lake at its newest version, and the views over them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
@@ -8,10 +9,12 @@ use datafusion::datasource::{MemTable, ViewTable};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use super::definition::{table, tables};
-use super::lake::Lake;
+use super::definition::{TableDefinition, table, tables};
+use super::lake::{Lake, TableVersion};
+use super::versions::split_version;
+use crate::error::Error;
 
 /// A named query that is present in every session.
 #[derive(Debug, Clone)]
@@ -30,13 +33,15 @@ pub(crate) trait Materialised: Send + Sync + std::fmt::Debug {
 }
 
 /// The lake's tables and views. A name is resolved when a query is planned, so each query sees one whole version of
-/// each table, and the next query the next.
+/// each table, and the next query the next. A quoted name with a number, `"scores@12"`, is that version of a table.
 pub(crate) struct LakeSchema {
     lake: Lake,
     views: Vec<View>,
     materialised: Arc<dyn Materialised>,
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
+    // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
+    opened: Mutex<HashMap<&'static str, (TableVersion, Arc<dyn TableProvider>)>>,
 }
 
 impl std::fmt::Debug for LakeSchema {
@@ -47,13 +52,35 @@ impl std::fmt::Debug for LakeSchema {
 
 impl LakeSchema {
     pub(crate) fn new(lake: Lake, views: Vec<View>, materialised: Arc<dyn Materialised>) -> Self {
-        Self { lake, views, materialised, session: OnceLock::new() }
+        Self { lake, views, materialised, session: OnceLock::new(), opened: Mutex::default() }
     }
 
     /// Names the session that plans the views; called once, by the session itself.
     pub(crate) fn attach(&self, context: &SessionContext) {
         // A second call would name the same session.
         let _ = self.session.set(context.state_weak_ref());
+    }
+
+    /// A table at its newest version.
+    async fn newest(&self, definition: &'static TableDefinition) -> Result<Arc<dyn TableProvider>> {
+        let version = self.lake.version(definition).await?;
+        if let (Some(version), Some((kept, rows))) = (&version, self.opened.lock().get(definition.name.as_str()))
+            && kept == version
+        {
+            return Ok(Arc::clone(rows));
+        }
+        let Some(stored) = self.lake.open(definition).await? else {
+            return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
+        };
+        let rows = stored.table_provider().await?;
+        // What was committed, or made anew, in between may or may not be in what was read.
+        if let Some(version) = version
+            && stored.version() == Some(version.number)
+            && self.lake.version(definition).await?.as_ref() == Some(&version)
+        {
+            self.opened.lock().insert(&definition.name, (version, Arc::clone(&rows)));
+        }
+        Ok(rows)
     }
 
     async fn plan_view(&self, view: &View) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -80,16 +107,24 @@ impl SchemaProvider for LakeSchema {
                 None => self.plan_view(view).await,
             };
         }
-        let Some(definition) = table(name) else {
-            return Ok(None);
-        };
-        Ok(Some(match self.lake.open(definition).await? {
-            Some(stored) => stored.table_provider().await?,
-            None => Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?),
-        }))
+        let (base, version) = split_version(name);
+        match (table(base), version) {
+            (Some(definition), None) => self.newest(definition).await.map(Some),
+            (Some(definition), Some(version)) => {
+                let stored = self.lake.open_version(definition, version).await?;
+                Ok(Some(stored.table_provider().await?))
+            }
+            (None, Some(version)) if self.views.iter().any(|view| view.name == base) => Err(Error::Argument {
+                argument: format!("table '{name}'"),
+                expected: format!("a table: '{base}' is a view, which has no versions"),
+                got: version.to_owned(),
+            }
+            .into()),
+            (None, _) => Ok(None),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        table(name).is_some() || self.views.iter().any(|view| view.name == name)
+        table(split_version(name).0).is_some() || self.views.iter().any(|view| view.name == name)
     }
 }

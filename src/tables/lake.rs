@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::definition::TableDefinition;
+use super::versions::{self, Commit};
 use crate::error::{Error, Result};
 
 /// Where the tables of one lake are.
@@ -95,6 +96,33 @@ impl Lake {
             Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// One version of a table.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with the versions there are when it is not among them, or when its files were removed; as
+    /// [`Lake::open`].
+    pub(crate) async fn open_version(&self, definition: &TableDefinition, asked: &str) -> Result<DeltaTable> {
+        let commits = self.commits(definition)?;
+        let number = asked.parse::<u64>().ok().filter(|_| asked.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(commit) = commits.iter().find(|commit| commit.readable && Some(commit.version) == number) else {
+            return Err(versions::no_such_version(definition, &commits, asked));
+        };
+        let table =
+            DeltaTableBuilder::from_url(self.table_url(definition)?)?.with_version(commit.version).load().await?;
+        check_schema(definition, &table)?;
+        Ok(table)
+    }
+
+    /// Every commit of a table, oldest first; none where it was never written.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) fn commits(&self, definition: &TableDefinition) -> Result<Vec<Commit>> {
+        let url = self.table_url(definition)?;
+        let folder = url.to_file_path().map_err(|()| Error::internal("a lake that is no folder"))?;
+        versions::commits(&url, &folder.join("_delta_log"))
     }
 
     /// The newest version of a table, made empty when it was never written.

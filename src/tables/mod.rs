@@ -5,6 +5,8 @@ pub mod check;
 pub mod definition;
 pub(crate) mod files;
 pub mod lake;
+pub(crate) mod nested_text;
 pub mod runs;
 pub mod store;
+pub(crate) mod versions;
 pub mod writer;

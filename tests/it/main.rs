@@ -56,3 +56,5 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod workbench;

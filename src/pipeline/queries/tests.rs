@@ -18,12 +18,13 @@ use crate::tables::lake::Lake;
 /// What a name that stands where a table does reads: a table function reads tables of the lake by itself.
 fn reads_of(name: &str) -> Vec<String> {
     let reads: &[&str] = match name {
-        "read_corpus" | "generate_series" | "activations_on" => &[],
+        "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
         "keyword_matches" => &["searchable_explanations"],
         "semantic_matches" => &["searchable_explanations", "explanation_vectors"],
-        table => &[table],
+        // "scores@$before" is a version of scores.
+        table => &[table.split('@').next().unwrap_or(table)],
     };
     reads.iter().map(|&name| name.to_owned()).collect()
 }
@@ -257,6 +258,16 @@ fn only_placeholders_are_replaced() {
     let query = query("$x", "SELECT $x, '$x', \"$x\" -- $x\nFROM t /* $x */ WHERE a = $x");
     let bound = query.bind(&[("x".to_owned(), Parameter::Integer(7))]).unwrap();
     assert_eq!(bound, "SELECT 7, '$x', \"$x\" -- $x\nFROM t /* $x */ WHERE a = 7\n");
+}
+
+#[test]
+fn a_version_in_a_table_name_takes_a_whole_number() {
+    let query = query("$before", "SELECT a FROM \"scores@$before\" WHERE b = $before");
+    let bound = query.bind(&[("before".to_owned(), Parameter::Integer(7))]).unwrap();
+    assert_eq!(bound, "SELECT a FROM \"scores@7\" WHERE b = 7\n");
+    let hostile = [("before".to_owned(), text("7\" JOIN runs ON \"x"))];
+    let message = query.bind(&hostile).unwrap_err().to_string();
+    assert!(message.contains("expected a whole number: the version of a table"), "{message}");
 }
 
 #[tokio::test]

@@ -81,6 +81,6 @@ pub(super) async fn activations(
         ("limit", Parameter::Integer(passage.limit.into())),
     ];
     let values: Vec<_> = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let sql = queries::find("text_activations")?.bind(&values)?;
+    let sql = queries::find("listed_activations")?.bind(&values)?;
     streamed(form, app.gate.query(&sql).await?).await
 }

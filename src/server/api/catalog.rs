@@ -102,6 +102,6 @@ pub(super) async fn functions() -> Json<Vec<Function>> {
 )]
 pub(super) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
     let form = Form::accepted(&headers)?;
-    let found = app.gate.ask("models", &[]).await?;
+    let found = app.gate.ask("listed_models", &[]).await?;
     page(form, &found.schema, &found.batches, None)
 }

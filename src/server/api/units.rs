@@ -72,7 +72,7 @@ pub(super) async fn units(
     let mut values =
         vec![("condition", condition), ("key", key), ("descending", Parameter::Integer(wanted.descending.into()))];
     values.extend(size.values());
-    let found = app.gate.ask("units", &values).await?;
+    let found = app.gate.ask("listed_units", &values).await?;
     let others = [
         ("where", wanted.condition),
         ("order", wanted.order),
@@ -141,9 +141,9 @@ pub(super) struct Unit {
 pub(super) async fn unit(State(app): State<Arc<App>>, Path(key): Path<Key>) -> Result<Response, Problem> {
     let values = key.values();
     let (statistics, explanations, scores) = tokio::try_join!(
-        app.gate.ask("unit", &values),
-        app.gate.ask("unit_explanations", &values),
-        app.gate.ask("unit_scores", &values)
+        app.gate.ask("listed_statistics", &values),
+        app.gate.ask("listed_explanations", &values),
+        app.gate.ask("listed_scores", &values)
     )?;
     let n_rows = |asked: &Asked| asked.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     if n_rows(&statistics) + n_rows(&explanations) == 0 {
@@ -195,7 +195,7 @@ pub(super) async fn records(
     let mut values = key.values().to_vec();
     values.push(("condition", condition));
     values.extend(size.values());
-    let found = app.gate.ask("unit_records", &values).await?;
+    let found = app.gate.ask("listed_records", &values).await?;
     let of = |text: &str| super::percent_encoded(text);
     let path = format!("/api/v1/units/{}/{}/{}/records", of(&key.model), of(&key.hook_point), key.neuron);
     let rows = size.cut(&found.batches);

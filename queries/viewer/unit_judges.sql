@@ -1,0 +1,23 @@
+-- summary: What judges and ablation made of every explanation of a unit, each by its headline number.
+-- reads: explanation_scorers
+-- params: $model, $hook_point, $neuron, $corpus
+SELECT
+    explanation,
+    scorer,
+    metric,
+    split,
+    value,
+    low,
+    high,
+    control,
+    reason,
+    n_windows,
+    n_failed
+FROM explanation_scorers
+WHERE model = $model
+AND hook_point = $hook_point
+AND neuron = $neuron
+AND corpus = $corpus
+AND metric <> 'ev_correlation'
+ORDER BY explanation, scorer, split
+LIMIT 500

@@ -1,0 +1,14 @@
+-- summary: The worst explained units.
+-- reads: best_explanations
+SELECT
+    model,
+    hook_point,
+    layer,
+    neuron,
+    corpus,
+    text,
+    value AS score,
+    control
+FROM best_explanations
+ORDER BY value, model, hook_point, neuron
+LIMIT 8

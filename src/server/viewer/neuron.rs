@@ -1,0 +1,304 @@
+//! `/neuron/{model}/{hook_point}/{neuron}`: everything that the lake holds of one unit.
+
+mod alike;
+mod explanations;
+mod neighbours;
+pub(super) mod own_score;
+mod unit;
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Html;
+use serde_json::{Map, Value, json};
+
+use self::unit::Unit;
+use super::arguments::Arguments;
+use super::charts;
+use super::heat_map::{Window, heat_maps, shown as shown_token};
+use super::links;
+use super::render::{Fault, render, shown};
+use crate::error::{Error, Result};
+use crate::pipeline::queries::Parameter;
+use crate::server::App;
+use crate::server::gate::Asked;
+
+/// Windows of a sample that a page has, and of each quantile.
+const WINDOWS: i64 = 10;
+const QUANTILE_WINDOWS: usize = 4;
+
+/// Rows as objects.
+pub(super) type Rows = Vec<Map<String, Value>>;
+
+/// The three parts of a unit's address.
+pub(super) type UnitPath = std::result::Result<Path<(String, String, String)>, PathRejection>;
+
+/// The page of a unit.
+pub(crate) async fn neuron(
+    State(app): State<Arc<App>>,
+    path: UnitPath,
+    RawQuery(query): RawQuery,
+) -> std::result::Result<Html<String>, Fault> {
+    let arguments = Arguments::parse(query.as_deref());
+    let switches = Switches::new(&arguments)?;
+    let simulation = arguments.name("simulation")?;
+    let (unit, corpora) = unit::find(&app, path, &arguments).await?;
+    let values = unit.values();
+    let of_unit = &values[..3];
+    let windows: Vec<_> = values.iter().cloned().chain([("windows", Parameter::Integer(WINDOWS))]).collect();
+    let gate = &app.gate;
+    let (statistics, explained, scores, judges, simulators, records, tokens, effects) = tokio::try_join!(
+        gate.ask("unit_statistics", &values),
+        gate.ask("unit_explanations", &values),
+        gate.ask("unit_scores", &values),
+        gate.ask("unit_judges", &values),
+        gate.ask("unit_simulators", &values),
+        gate.ask("unit_records", &windows),
+        gate.ask("unit_tokens", &values),
+        gate.ask("unit_effects", of_unit),
+    )?;
+    let (links, neighbours) = tokio::try_join!(gate.ask("unit_links", of_unit), gate.ask("unit_neighbours", of_unit))?;
+    let (explanations, best) = explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
+    let (options, chosen) =
+        explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
+    let (simulated, promoted, alike) = tokio::try_join!(
+        simulations(&app, &unit, chosen.as_ref()),
+        promoted(&app, &unit),
+        alike::alike(&app, &unit, best.as_deref()),
+    )?;
+
+    let mut queries = vec![
+        &corpora,
+        &explained,
+        &scores,
+        &judges,
+        &statistics,
+        &records,
+        &simulators,
+        &tokens,
+        &effects,
+        &links,
+        &neighbours,
+    ];
+    queries.extend(simulated.iter().chain(&promoted).chain(alike.asked.iter().flatten()));
+    let (scored, samples) = maps(simulated.as_ref(), &records)?;
+    let statistics = statistics.objects()?.pop();
+    let link = |row: &mut Map<String, Value>| {
+        if row.get("present").and_then(Value::as_bool).unwrap_or_default() {
+            let (hook_point, neuron) = (text(row, "other_hook_point"), integer(row, "other_neuron"));
+            row.insert("address".to_owned(), json!(links::neuron(&unit.model, &hook_point, neuron, &unit.corpus)));
+        }
+    };
+    let context = json!({
+        "unit": unit.shown(),
+        "switches": switches.context(),
+        "corpora": unit.corpora(&corpora.objects()?),
+        "neighbours": neighbours::chosen(&unit, &neighbours.objects()?),
+        "explanations": explanations,
+        "best": best,
+        "simulations": options,
+        "scored": scored,
+        "samples": samples,
+        "histogram": statistics.as_ref().and_then(histogram),
+        "quantiles": statistics.as_ref().map(quantile_rows),
+        "statistics": statistics,
+        "tokens": with_shown_tokens(tokens.objects()?),
+        "effects": with_shown_tokens(effects.objects()?),
+        "promoted": promoted.as_ref().map(promoted_tokens).transpose()?,
+        "links": links.objects()?.into_iter().map(|mut row| { link(&mut row); row }).collect::<Vec<_>>(),
+        "alike": alike.rows,
+        "alike_note": alike.note,
+        "simulator": app.simulator,
+        "queries": shown(queries),
+    });
+    render("neuron.html", context)
+}
+
+/// How heat maps are shown: it stands in the address, and the script changes both.
+#[derive(Debug, Clone, Copy)]
+struct Switches {
+    view: &'static str,
+    scale: &'static str,
+    values: bool,
+}
+
+impl Switches {
+    fn new(arguments: &Arguments) -> std::result::Result<Self, Fault> {
+        Ok(Self {
+            view: arguments.choice("view", &["overlaid", "stacked"])?,
+            scale: arguments.choice("scale", &["shared", "own"])?,
+            values: arguments.choice("values", &["no", "yes"])? == "yes",
+        })
+    }
+
+    fn context(self) -> Value {
+        json!({ "view": self.view, "scale": self.scale, "values": self.values })
+    }
+}
+
+/// The windows that one explanation was scored on.
+async fn simulations(app: &App, unit: &Unit, chosen: Option<&explanations::Simulated>) -> Result<Option<Asked>> {
+    let Some(chosen) = chosen else { return Ok(None) };
+    let text = |value: &str| Parameter::Text(value.to_owned());
+    let mut values = unit.values().to_vec();
+    values.push(("explanation", text(&chosen.explanation)));
+    values.push(("simulator", text(&chosen.simulator)));
+    values.push(("simulator_model", text(&chosen.simulator_model)));
+    app.gate.ask("unit_simulations", &values).await.map(Some)
+}
+
+/// What a model of the server says the unit promotes; `None` where the server has no such model, or the model no such hook point.
+async fn promoted(app: &App, unit: &Unit) -> Result<Option<Asked>> {
+    let models = Arc::clone(app.gate.session().models());
+    let (sources, id) = (app.models.clone(), unit.model.clone());
+    // They were loaded when the server started.
+    let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
+    let Some(source) = source else { return Ok(None) };
+    let [_, hook_point, neuron, _] = unit.values();
+    let asked = app.gate.ask("unit_promoted", &[("model_source", Parameter::Text(source)), hook_point, neuron]).await;
+    match asked {
+        // A unit of a file that the model knows nothing of.
+        Err(error) if matches!(error.itself(), Error::HookPointUnknown { .. } | Error::NeuronOutOfRange { .. }) => {
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
+}
+
+fn promoted_tokens(asked: &Asked) -> Result<Vec<String>> {
+    let rows = asked.objects()?;
+    let tokens = rows.first().and_then(|row| row.get("tokens")).and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(tokens.iter().filter_map(Value::as_str).map(|token| shown_token(token).0).collect())
+}
+
+/// Heat maps of the scored windows and of every sample, all on one shared scale.
+fn maps(simulated: Option<&Asked>, records: &Asked) -> Result<(Vec<Value>, Vec<Value>)> {
+    let mut windows = match simulated {
+        Some(asked) => as_windows(asked.objects()?)?,
+        None => Vec::new(),
+    };
+    let n_scored = windows.len();
+    let mut samples = as_windows(records.objects()?)?;
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    samples.retain(|window| {
+        let most = if window.sample.starts_with("quantile") { QUANTILE_WINDOWS } else { WINDOWS as usize };
+        match seen.iter_mut().find(|(sample, _)| *sample == window.sample) {
+            Some((_, n)) => {
+                *n += 1;
+                *n <= most
+            }
+            None => {
+                seen.push((window.sample.clone(), 1));
+                true
+            }
+        }
+    });
+    samples.sort_by_key(|window| place(&window.sample));
+    windows.extend(samples);
+    let maps = heat_maps(&windows);
+    let (scored, rest) = maps.split_at(n_scored);
+    let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
+    for (window, map) in windows[n_scored..].iter().zip(rest) {
+        let map = json!(map);
+        match groups.last_mut().filter(|(sample, _)| *sample == window.sample) {
+            Some((_, maps)) => maps.push(map),
+            None => groups.push((window.sample.clone(), vec![map])),
+        }
+    }
+    let groups = groups
+        .into_iter()
+        .map(|(sample, maps)| {
+            let first = if sample == "top" { 4 } else { 2 };
+            json!({ "title": title(&sample), "sample": sample, "first": first, "maps": maps })
+        })
+        .collect();
+    Ok((scored.iter().map(|map| json!(map)).collect(), groups))
+}
+
+fn as_windows(rows: Rows) -> Result<Vec<Window>> {
+    let window = |row| {
+        serde_json::from_value(Value::Object(row))
+            .map_err(|error| Error::internal(format!("a window of a page: {error}")))
+    };
+    rows.into_iter().map(window).collect()
+}
+
+/// Top windows first, then quantiles from the highest, then random ones, then what else an import has.
+fn place(sample: &str) -> (u8, i64) {
+    match (sample, sample.strip_prefix("quantile_").and_then(|number| number.parse::<i64>().ok())) {
+        ("top", _) => (0, 0),
+        (_, Some(number)) => (1, -number),
+        ("random", _) => (2, 0),
+        _ => (3, 0),
+    }
+}
+
+fn title(sample: &str) -> String {
+    match sample {
+        "top" => "Top windows".to_owned(),
+        "random" => "Random windows".to_owned(),
+        "quantile_4" => "Windows whose largest activation is among the highest thousandth".to_owned(),
+        "quantile_3" => "Windows from quantile .99 to .999 of largest activations".to_owned(),
+        "quantile_2" => "Windows from quantile .9 to .99 of largest activations".to_owned(),
+        "quantile_1" => "Windows from quantile .5 to .9 of largest activations".to_owned(),
+        "quantile_0" => "Windows below the median of largest activations".to_owned(),
+        other => format!("Windows of sample {other}"),
+    }
+}
+
+fn histogram(statistics: &Map<String, Value>) -> Option<charts::Histogram> {
+    let (levels, values): (Vec<f64>, Vec<f64>) = quantile_pairs(statistics).into_iter().unzip();
+    charts::quantiles(&levels, &values)
+}
+
+/// Levels with their values, from the smallest to the largest activation.
+fn quantile_pairs(statistics: &Map<String, Value>) -> Vec<(f64, f64)> {
+    let numbers = |name: &str| -> Vec<Option<f64>> {
+        statistics.get(name).and_then(Value::as_array).into_iter().flatten().map(Value::as_f64).collect()
+    };
+    let end = |name: &str| statistics.get(name).and_then(Value::as_f64);
+    let inner = numbers("quantile_levels").into_iter().zip(numbers("quantiles"));
+    let pairs = [(Some(0.0), end("min"))].into_iter().chain(inner).chain([(Some(1.0), end("max"))]);
+    let mut known: Vec<(f64, f64)> = pairs.filter_map(|(level, value)| Some((level?, value?))).collect();
+    known.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // A sketch may put a quantile a little past the largest value.
+    let most = end("max").unwrap_or(f64::INFINITY);
+    let mut before = f64::NEG_INFINITY;
+    for (_, value) in &mut known {
+        *value = value.max(before).min(most);
+        before = *value;
+    }
+    known
+}
+
+fn quantile_rows(statistics: &Map<String, Value>) -> Vec<Value> {
+    quantile_pairs(statistics).into_iter().map(|(level, value)| json!({ "level": level, "value": value })).collect()
+}
+
+/// Rows whose token is as heat maps show it.
+fn with_shown_tokens(mut rows: Rows) -> Rows {
+    for row in &mut rows {
+        let token = row.get("token").and_then(Value::as_str).map(|token| shown_token(token).0);
+        row.insert("token".to_owned(), json!(token));
+    }
+    rows
+}
+
+/// A text of a row; empty where it is NULL.
+pub(super) fn text(row: &Map<String, Value>, name: &str) -> String {
+    row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A whole number of a row; 0 where it is NULL.
+pub(super) fn integer(row: &Map<String, Value>, name: &str) -> i64 {
+    row.get(name).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// A number of a row.
+pub(super) fn float(row: &Map<String, Value>, name: &str) -> Option<f64> {
+    row.get(name).and_then(Value::as_f64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Which unit an address means.
+
+use serde_json::{Value, json};
+
+use super::{Rows, UnitPath, integer, text};
+use crate::pipeline::queries::Parameter;
+use crate::server::App;
+use crate::server::gate::Asked;
+use crate::server::viewer::arguments::Arguments;
+use crate::server::viewer::links;
+use crate::server::viewer::render::Fault;
+
+/// A unit with the corpus that a page is about.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) model: String,
+    pub(super) hook_point: String,
+    pub(super) neuron: i64,
+    pub(super) corpus: String,
+    pub(super) layer: Option<i64>,
+}
+
+impl Unit {
+    /// Values of `$model`, `$hook_point`, `$neuron` and `$corpus`, in this order.
+    pub(super) fn values(&self) -> [(&'static str, Parameter); 4] {
+        let text = |value: &str| Parameter::Text(value.to_owned());
+        [
+            ("model", text(&self.model)),
+            ("hook_point", text(&self.hook_point)),
+            ("neuron", Parameter::Integer(self.neuron)),
+            ("corpus", text(&self.corpus)),
+        ]
+    }
+
+    /// Its page.
+    pub(super) fn address(&self) -> String {
+        links::neuron(&self.model, &self.hook_point, self.neuron, &self.corpus)
+    }
+
+    /// What templates show of it.
+    pub(super) fn shown(&self) -> Value {
+        let path = links::neuron(&self.model, &self.hook_point, self.neuron, "");
+        json!({
+            "model": self.model,
+            "hook_point": self.hook_point,
+            "neuron": self.neuron,
+            "corpus": self.corpus,
+            "layer": self.layer,
+            "path": path,
+            "address": self.address(),
+            "compare": links::with_query("/compare", &[
+                ("model", &self.model),
+                ("hook_point", &self.hook_point),
+                ("neuron", &self.neuron.to_string()),
+            ]),
+            "siblings": links::with_query("/browse", &[("model", &self.model), ("hook_point", &self.hook_point)]),
+        })
+    }
+
+    /// The corpora that it was read on, where there is more than one.
+    pub(super) fn corpora(&self, rows: &Rows) -> Vec<Value> {
+        if rows.len() < 2 {
+            return Vec::new();
+        }
+        let shown = |corpus: String| {
+            let address = links::neuron(&self.model, &self.hook_point, self.neuron, &corpus);
+            json!({ "address": address, "here": corpus == self.corpus, "name": corpus })
+        };
+        rows.iter().map(|row| shown(text(row, "corpus"))).collect()
+    }
+}
+
+/// The unit of an address, and the query that found its corpora.
+///
+/// # Errors
+/// 400 for an address that can mean no unit, 404 for one that the lake has nothing of.
+pub(super) async fn find(app: &App, path: UnitPath, arguments: &Arguments) -> Result<(Unit, Asked), Fault> {
+    let path = path.map_err(|rejection| Fault::argument(rejection.body_text()))?;
+    let (model, hook_point, number) = path.0;
+    let Some(neuron) = number.parse().ok().filter(|neuron| (0..=i64::from(i32::MAX)).contains(neuron)) else {
+        return Err(Fault::argument(format!("expected the number of a neuron, from 0 on, got '{number}'")));
+    };
+    let given = arguments.name("corpus")?;
+    let mut unit = Unit { model, hook_point, neuron, corpus: given.unwrap_or_default().to_owned(), layer: None };
+    let asked = app.gate.ask("unit_corpora", &unit.values()[..3]).await?;
+    let rows = asked.objects()?;
+    let row = match given {
+        Some(corpus) => rows.iter().find(|row| text(row, "corpus") == corpus),
+        None => rows.first(),
+    };
+    let Some(row) = row else {
+        let known: Vec<String> = rows.iter().map(|row| format!("'{}'", text(row, "corpus"))).collect();
+        let name = format!("neuron {neuron} of '{}' in model '{}'", unit.hook_point, unit.model);
+        return Err(Fault::not_found(match known.is_empty() {
+            true => format!("the lake has nothing of {name}"),
+            false => format!("the lake has {name}, but not of corpus '{}': it has {}", unit.corpus, known.join(", ")),
+        }));
+    };
+    unit.corpus = text(row, "corpus");
+    unit.layer = row.get("layer").filter(|layer| !layer.is_null()).map(|_| integer(row, "layer"));
+    Ok((unit, asked))
+}
