@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod completions;
@@ -54,5 +56,7 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod webdriver;
 #[cfg(test)]
 mod workbench;
