@@ -45,6 +45,8 @@ mod resume;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod serving;
+#[cfg(test)]
 mod split;
 #[cfg(test)]
 mod support;
@@ -52,3 +54,5 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod viewer;
