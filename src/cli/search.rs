@@ -9,13 +9,15 @@ use super::{open, sql};
 use crate::error::{Error, Result};
 use crate::pipeline::queries::{self, Parameter};
 use crate::search::bm25::KeywordQuery;
-use crate::search::condition::condition;
 use crate::search::error::SearchError;
 use crate::search::index::Index;
 use crate::session::{Session, SessionOptions};
 
 pub(crate) async fn search(arguments: &Arguments, command: &Search) -> Result<()> {
-    let condition = command.condition.as_deref().map_or(Ok("TRUE".to_owned()), |text| condition("--where", text))?;
+    let condition = command
+        .condition
+        .as_deref()
+        .map_or(Ok(Parameter::everything()), |text| Parameter::condition("--where", text))?;
     let has_words = match command.mode {
         Mode::Semantic => !command.words.trim().is_empty(),
         Mode::Hybrid | Mode::Keyword => KeywordQuery::new(&command.words).is_some(),
@@ -40,7 +42,7 @@ pub(crate) async fn search(arguments: &Arguments, command: &Search) -> Result<()
     }
     let mut values = vec![
         ("words".to_owned(), Parameter::Text(command.words.clone())),
-        ("condition".to_owned(), Parameter::Expression(condition)),
+        ("condition".to_owned(), condition),
         ("top".to_owned(), Parameter::Integer(i64::try_from(command.top).unwrap_or(i64::MAX))),
     ];
     if mode != Mode::Keyword {

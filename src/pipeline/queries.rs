@@ -4,9 +4,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Error, Result};
+
+/// Bytes of a condition at most: the parser goes as deep as its brackets.
+const LONGEST_CONDITION: usize = 100_000;
 
 macro_rules! queries {
     ($folder:literal, $kind:ident: $($name:literal),* $(,)?) => {
@@ -66,9 +70,25 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "lake_counts",
         "lake_hook_points",
         "lucky_unit",
+        "neuron_alike",
+        "neuron_connections",
+        "neuron_corpora",
+        "neuron_effects",
+        "neuron_explanations",
+        "neuron_judges",
+        "neuron_neighbours",
+        "neuron_own_score",
+        "neuron_promoted",
+        "neuron_records",
+        "neuron_scores",
+        "neuron_simulations",
+        "neuron_simulators",
+        "neuron_statistics",
+        "neuron_tokens",
         "newest_runs",
         "score_histogram",
         "score_overview",
+<<<<<<< HEAD
         "text_layers",
         "text_tokens",
         "text_unit",
@@ -90,6 +110,9 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "unit_statistics",
         "unit_tokens",
         "unit_vectors",
+=======
+        "vector_counts",
+>>>>>>> pages
         "worst_units",
     ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
@@ -158,6 +181,33 @@ impl Parameter {
             (Ok(integer), _) => Self::Integer(integer),
             (_, Ok(number)) if number.is_finite() => Self::Number(text.to_owned()),
             _ => Self::Text(text.to_owned()),
+        }
+    }
+
+    /// The condition that every row meets.
+    pub fn everything() -> Self {
+        Self::Expression("TRUE".to_owned())
+    }
+
+    /// The one expression that a person's text is, written out anew: nothing but an expression can come of it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a text that is no expression, more than one, or longer than 100,000 bytes.
+    pub fn condition(argument: &str, text: &str) -> Result<Self> {
+        let fault = |reason: String| Error::Argument {
+            argument: argument.to_owned(),
+            expected: "one SQL condition, such as layer >= 8 AND score > 0.5".to_owned(),
+            got: reason,
+        };
+        if text.len() > LONGEST_CONDITION {
+            return Err(fault(format!("it has {} bytes, at most {LONGEST_CONDITION} are taken", text.len())));
+        }
+        let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
+        let mut parser = parser.map_err(|e| fault(e.to_string()))?;
+        let expression = parser.parse_expr().map_err(|e| fault(e.to_string()))?;
+        match parser.next_token().token {
+            Token::EOF => Ok(Self::Expression(expression.to_string())),
+            more => Err(fault(format!("'{more}' follows the condition"))),
         }
     }
 

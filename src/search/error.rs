@@ -16,14 +16,6 @@ pub enum SearchError {
         /// The first of what was given.
         got: String,
     },
-    /// A condition that is not one SQL expression.
-    #[error("{place}: expected one SQL condition, such as layer >= 8 AND score > 0.5: {reason}")]
-    Condition {
-        /// The argument or field.
-        place: String,
-        /// What the parser said.
-        reason: String,
-    },
     /// A file of the index that is not as its manifest says, or cannot be read or written.
     #[error("search index '{}': {reason}; it is made anew by 'neuronlake index --rebuild'", path.display())]
     Index {
@@ -57,6 +49,6 @@ pub enum SearchError {
 impl SearchError {
     /// Whether the command can never work as given.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::NoWords { .. } | Self::Condition { .. })
+        matches!(self, Self::NoWords { .. })
     }
 }

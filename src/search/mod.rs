@@ -8,7 +8,6 @@
 mod align;
 pub(crate) mod bm25;
 pub(crate) mod build;
-pub(crate) mod condition;
 mod disk;
 pub mod error;
 mod facts;

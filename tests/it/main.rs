@@ -57,6 +57,8 @@ mod tidy;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]
+mod viewer;
+#[cfg(test)]
 mod webdriver;
 #[cfg(test)]
 mod workbench;

@@ -13,7 +13,6 @@ use super::links;
 use super::neuron::{Rows, integer, text};
 use super::render::{Fault, render, shown};
 use crate::pipeline::queries::Parameter;
-use crate::search::condition::condition;
 use crate::server::App;
 
 /// Rows of a page, unless asked for fewer or more.
@@ -106,7 +105,7 @@ impl Wanted {
             ("high", limit(self.high, NO_HIGH)),
         ];
         if !self.condition.is_empty() {
-            values.push(("condition", Parameter::Expression(condition("condition", &self.condition)?)));
+            values.push(("condition", Parameter::condition("condition", &self.condition)?));
         }
         Ok(values)
     }

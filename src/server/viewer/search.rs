@@ -14,7 +14,6 @@ use super::render::{Fault, render, shown};
 use crate::error::Result;
 use crate::pipeline::queries::Parameter;
 use crate::search::bm25::KeywordQuery;
-use crate::search::condition::condition;
 use crate::server::App;
 use crate::server::gate::Asked;
 
@@ -37,7 +36,7 @@ pub(crate) async fn search(
     let mode = arguments.choice("mode", &MODES)?;
     let top = arguments.integer("top", 1..=MOST)?.unwrap_or(TOP);
     let typed = arguments.text("where").unwrap_or_default();
-    let parsed = if typed.is_empty() { None } else { Some(condition("condition", typed)?) };
+    let parsed = if typed.is_empty() { None } else { Some(Parameter::condition("condition", typed)?) };
     let words = arguments.name("q")?.unwrap_or_default();
     if words.len() > LONGEST_WORDS {
         return Err(Fault::argument(format!("q: expected at most {LONGEST_WORDS} bytes, got {}", words.len())));
@@ -57,7 +56,7 @@ pub(crate) async fn search(
             note = Some("Type a word with a letter or a digit.".to_owned());
         } else {
             let mut values = vec![("words", Parameter::Text(words.to_owned())), ("top", Parameter::Integer(top))];
-            values.extend(parsed.map(|condition| ("condition", Parameter::Expression(condition))));
+            values.extend(parsed.map(|condition| ("condition", condition)));
             let matches = app.gate.ask(way, &values).await?;
             found = with_addresses(matches.objects()?);
             asked.push(matches);
@@ -97,7 +96,7 @@ async fn no_vectors(app: &App, asked: &mut Vec<Asked>) -> Result<Option<String>>
         let note = "Searched by words only: the server has no sentence encoder ('neuronlake pull minilm' fetches one).";
         return Ok(Some(note.to_owned()));
     }
-    let vectors = app.gate.ask("unit_vectors", &[]).await?;
+    let vectors = app.gate.ask("vector_counts", &[]).await?;
     let rows = vectors.objects()?;
     let count = |name: &str| rows.first().map(|row| integer(row, name)).unwrap_or_default();
     let missing = count("n_texts") - count("n_vectors");
