@@ -83,6 +83,6 @@ pub(crate) fn documentation() -> Documentation {
          for a commit of another program) and readable (false when files of the version were removed since). A version is read by \
          its quoted name, \"scores@12\". No rows for a table that was never written.",
         "table_versions(table)",
-        "SELECT version, operation, n_rows_added, readable FROM table_versions('neurons') ORDER BY version",
+        "SELECT version, operation, readable FROM table_versions('documents') ORDER BY version LIMIT 2",
     )
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod completions;
@@ -56,5 +58,9 @@ mod support;
 mod tidy;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod viewer;
+#[cfg(test)]
+mod webdriver;
 #[cfg(test)]
 mod workbench;

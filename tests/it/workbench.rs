@@ -25,7 +25,7 @@ fn lake() -> &'static str {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("workbench-lake");
         std::fs::remove_dir_all(&folder).ok();
         let lake = folder.to_str().unwrap().to_owned();
-        let small = ["--limit", "40", "--layers", "0,1", "--neurons", "0-3"];
+        let small = ["--limit", "24", "--layers", "0,1", "--neurons", "0-3"];
         run(Path::new("/"), &lake, &[&small[..], &["--explainer", "token_lookup", "--explainer", "n2g"]].concat());
         change_scores(&folder);
         lake
@@ -77,7 +77,7 @@ async fn get(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> Response {
     Client::new().get(address(server, path, pairs)).send().await.unwrap()
 }
 
-async fn page(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> (StatusCode, String) {
+async fn answered(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> (StatusCode, String) {
     let response = get(server, path, pairs).await;
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.contains("script-src 'self'") && policy.contains("style-src 'self'"), "{policy}");
@@ -86,7 +86,7 @@ async fn page(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> (StatusCo
 }
 
 async fn good(server: &Serving, path: &str, pairs: &[(&str, &str)]) -> String {
-    let (status, page) = page(server, path, pairs).await;
+    let (status, page) = answered(server, path, pairs).await;
     assert_eq!(status, StatusCode::OK, "{path} {pairs:?}: {page}");
     page
 }
@@ -217,7 +217,7 @@ async fn what_may_not_be_run_is_answered_with_the_reason() {
     let server = server();
     let before = csv("SELECT count(*) FROM scores");
     let check = async |sql: &str, reason: &str| {
-        let (status, page) = page(&server, "/sql", &[("q", sql)]).await;
+        let (status, page) = answered(&server, "/sql", &[("q", sql)]).await;
         assert!(status.is_client_error(), "{sql}: {status}");
         let told = complaint(&page);
         assert!(told.contains(reason), "{sql}: expected '{reason}' in: {told}");
@@ -251,7 +251,7 @@ async fn what_may_not_be_run_is_answered_with_the_reason() {
     assert_eq!(csv("SELECT count(*) FROM scores"), before);
     assert!(!Path::new("/tmp/neuronlake-stolen.csv").exists());
 
-    let (_, page) = page(&server, "/sql", &[("q", "SELECT 1\nFROM WHERE x")]).await;
+    let (_, page) = answered(&server, "/sql", &[("q", "SELECT 1\nFROM WHERE x")]).await;
     assert!(page.contains("Line 2, column 6:") && page.contains("<mark>WHERE x</mark>"), "{page}");
     for (format, status) in [("xlsx", StatusCode::BAD_REQUEST), ("", StatusCode::BAD_REQUEST)] {
         let response = get(&server, "/sql/download", &[("q", "SELECT 1"), ("format", format)]).await;
@@ -327,7 +327,7 @@ async fn hostile_text_stays_text() {
         ("/sql/download", vec![("q", evil), ("format", evil)]),
     ];
     for (path, pairs) in pages {
-        let (status, page) = page(&server, path, &pairs).await;
+        let (status, page) = answered(&server, path, &pairs).await;
         assert!(status == StatusCode::OK || status.is_client_error(), "{path} {pairs:?}: {status}");
         let lower = page.to_lowercase();
         for broken in ["<script>alert", "<img src=x", "\u{0}", "\u{202e}"] {
@@ -424,7 +424,7 @@ async fn a_text_is_sent_found_again_and_limited() {
         (vec![("unit", "7")], StatusCode::BAD_REQUEST, "expected a neuron as hook_point:neuron"),
     ] {
         let pairs = [&[("q", "The king.")][..], &pairs].concat();
-        let (got, page) = self::page(&server, "/text", &pairs).await;
+        let (got, page) = answered(&server, "/text", &pairs).await;
         assert_eq!(got, status, "{pairs:?}");
         assert!(complaint(&page).contains(reason), "{pairs:?}: {}", complaint(&page));
     }
@@ -472,7 +472,7 @@ async fn versions_of_scores_are_compared() {
     assert_eq!((appeared.len() - 1).to_string(), of("neuron = 3"));
     assert!(appeared[1..].iter().all(|row| row[0].ends_with(":3") && row[3] == "–" && row[6] == "–"), "{appeared:?}");
 
-    let (status, page) = page(&server, "/compare", &[("of", "versions"), ("before", "99")]).await;
+    let (status, page) = answered(&server, "/compare", &[("of", "versions"), ("before", "99")]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(complaint(&page).contains(&format!("expected one of its versions 0 to {newest}")), "{}", complaint(&page));
 }
@@ -480,9 +480,12 @@ async fn versions_of_scores_are_compared() {
 #[tokio::test]
 async fn explanations_and_neurons_are_compared() {
     let server = server();
-    let unit = [("model", "neuronlake-default"), ("hook_point", "blocks.1.mlp.hook_post"), ("neuron", "2")];
+    let both = "SELECT neuron FROM scores WHERE hook_point = 'blocks.1.mlp.hook_post' AND metric = 'ev_correlation' \
+                AND sample_set = 'top_and_random' GROUP BY neuron HAVING count(value) = 2 ORDER BY neuron LIMIT 1";
+    let neuron = csv(both)[0][0].clone();
+    let unit = [("model", "neuronlake-default"), ("hook_point", "blocks.1.mlp.hook_post"), ("neuron", neuron.as_str())];
     let page = good(&server, "/compare", &[&[("of", "explanations")], &unit[..]].concat()).await;
-    let of_unit = "hook_point = 'blocks.1.mlp.hook_post' AND neuron = 2";
+    let of_unit = format!("hook_point = 'blocks.1.mlp.hook_post' AND neuron = {neuron}");
     let ids = csv(&format!(
         "SELECT explanation FROM searchable_explanations WHERE {of_unit} ORDER BY score DESC, explanation"
     ));
@@ -519,7 +522,7 @@ async fn explanations_and_neurons_are_compared() {
         "sides change places"
     );
     let (status, _) =
-        self::page(&server, "/compare", &[&[("of", "explanations"), ("a", "nothing")], &unit[..]].concat()).await;
+        answered(&server, "/compare", &[&[("of", "explanations"), ("a", "nothing")], &unit[..]].concat()).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 
     // Two neurons on the windows of both; the model is at hand, so each has values on the other's.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::numbers::significant;
+use super::numbers::digits;
 use super::palette::LEVELS;
 use super::render::visible;
 
@@ -12,7 +12,7 @@ const LONGEST_TOKEN: usize = 200;
 /// Scale of simulated values that lie between 0 and 10.
 const NORMALIZED: &str = "simulated_normalized_activations";
 
-/// A row of `unit_records`, `unit_simulations` or `unit_own_score`.
+/// A row of `neuron_records`, `neuron_simulations` or `neuron_own_score`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Window {
     pub(crate) sample: String,
@@ -132,7 +132,7 @@ fn largest(values: &[Option<f64>]) -> f64 {
 }
 
 fn written(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), significant)
+    value.map_or_else(|| "–".to_owned(), |value| digits(value, 3))
 }
 
 /// A class for each scale: the letter and the level, `n` between them for values below 0; nothing at level 0.

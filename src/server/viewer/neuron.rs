@@ -49,19 +49,27 @@ pub(crate) async fn neuron(
     let windows: Vec<_> = values.iter().cloned().chain([("windows", Parameter::Integer(WINDOWS))]).collect();
     let gate = &app.gate;
     let (statistics, explained, scores, judges, simulators, records, tokens, effects) = tokio::try_join!(
-        gate.ask("unit_statistics", &values),
-        gate.ask("unit_explanations", &values),
-        gate.ask("unit_scores", &values),
-        gate.ask("unit_judges", &values),
-        gate.ask("unit_simulators", &values),
-        gate.ask("unit_records", &windows),
-        gate.ask("unit_tokens", &values),
-        gate.ask("unit_effects", of_unit),
+        gate.ask("neuron_statistics", &values),
+        gate.ask("neuron_explanations", &values),
+        gate.ask("neuron_scores", &values),
+        gate.ask("neuron_judges", &values),
+        gate.ask("neuron_simulators", &values),
+        gate.ask("neuron_records", &windows),
+        gate.ask("neuron_tokens", &values),
+        gate.ask("neuron_effects", of_unit),
     )?;
+<<<<<<< HEAD
     let (links, neighbours) = tokio::try_join!(gate.ask("unit_links", of_unit), gate.ask("unit_neighbours", of_unit))?;
     let (explanations, best) = explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
     let (options, chosen) =
         explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
+=======
+    let (links, neighbours) =
+        tokio::try_join!(gate.ask("neuron_connections", of_unit), gate.ask("neuron_neighbours", of_unit))?;
+    let (explanations, best) =
+        explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
+    let (options, chosen) = explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
+>>>>>>> pages
     let (simulated, promoted, alike) = tokio::try_join!(
         simulations(&app, &unit, chosen.as_ref()),
         promoted(&app, &unit),
@@ -90,11 +98,13 @@ pub(crate) async fn neuron(
             row.insert("address".to_owned(), json!(links::neuron(&unit.model, &hook_point, neuron, &unit.corpus)));
         }
     };
+    let neighbours_shown = neighbours::chosen(&unit, &neighbours.objects()?);
     let context = json!({
         "unit": unit.shown(),
+        "compare": unit.compare(&explanations, &neighbours.objects()?),
         "switches": switches.context(),
         "corpora": unit.corpora(&corpora.objects()?),
-        "neighbours": neighbours::chosen(&unit, &neighbours.objects()?),
+        "neighbours": neighbours_shown,
         "explanations": explanations,
         "best": best,
         "simulations": options,
@@ -145,7 +155,7 @@ async fn simulations(app: &App, unit: &Unit, chosen: Option<&explanations::Simul
     values.push(("explanation", text(&chosen.explanation)));
     values.push(("simulator", text(&chosen.simulator)));
     values.push(("simulator_model", text(&chosen.simulator_model)));
-    app.gate.ask("unit_simulations", &values).await.map(Some)
+    app.gate.ask("neuron_simulations", &values).await.map(Some)
 }
 
 /// What a model of the server says the unit promotes; `None` where the server has no such model, or the model no such hook point.
@@ -156,7 +166,7 @@ async fn promoted(app: &App, unit: &Unit) -> Result<Option<Asked>> {
     let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
     let Some(source) = source else { return Ok(None) };
     let [_, hook_point, neuron, _] = unit.values();
-    let asked = app.gate.ask("unit_promoted", &[("model_source", Parameter::Text(source)), hook_point, neuron]).await;
+    let asked = app.gate.ask("neuron_promoted", &[("model_source", Parameter::Text(source)), hook_point, neuron]).await;
     match asked {
         // A unit of a file that the model knows nothing of.
         Err(error) if matches!(error.itself(), Error::HookPointUnknown { .. } | Error::NeuronOutOfRange { .. }) => {

@@ -35,8 +35,13 @@ pub(crate) fn dollars(value: &Value) -> String {
     as_float(value).map_or_else(|| NONE.to_owned(), |amount| signed(&format!("${amount:.*}", digits(amount))))
 }
 
-/// Four significant digits, without an exponent where that is short.
+/// Four significant digits.
 pub(crate) fn significant(number: f64) -> String {
+    digits(number, 4)
+}
+
+/// So many significant digits, without an exponent where that is short.
+pub(crate) fn digits(number: f64, n_digits: i32) -> String {
     if !number.is_finite() {
         return NONE.to_owned();
     }
@@ -46,13 +51,13 @@ pub(crate) fn significant(number: f64) -> String {
     let magnitude = number.abs().log10().floor() as i32;
     let text = match magnitude {
         -4..=5 => {
-            let text = format!("{number:.*}", (3 - magnitude).max(0) as usize);
+            let text = format!("{number:.*}", (n_digits - 1 - magnitude).max(0) as usize);
             match text.contains('.') {
                 true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
                 false => text,
             }
         }
-        _ => format!("{number:.3e}"),
+        _ => format!("{number:.*e}", (n_digits - 1).max(0) as usize),
     };
     signed(&text)
 }

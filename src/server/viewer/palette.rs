@@ -8,6 +8,9 @@ use std::fmt::Write;
 /// Levels above 0; level 0 is the paper itself.
 pub(crate) const LEVELS: u8 = 32;
 
+/// The first level below 0 that shows.
+const LOWEST_NEGATIVE: u8 = 3;
+
 /// A colour of sRGB, 0..255 each.
 type Colour = [u8; 3];
 
@@ -38,15 +41,23 @@ pub(crate) fn style_sheet() -> String {
 fn rules(sheet: &mut String, scheme: &Scheme) {
     for level in 1..=LEVELS {
         let share = f64::from(level) / f64::from(LEVELS);
-        let hatch = hexadecimal(mix(scheme.paper, scheme.negative, 0.25 + 0.75 * share));
+        let hatch = hexadecimal(mix(scheme.paper, scheme.negative, 0.1 + 0.9 * share));
         for ((own, shared), full) in [(('a', 'b'), scheme.real), (('s', 't'), scheme.simulated)] {
             let colour = mix(scheme.paper, full, share);
             let (colour, ink) = (hexadecimal(colour), hexadecimal(ink(colour)));
             // Writing to a string does not fail.
+<<<<<<< HEAD
             let _ = writeln!(
                 sheet,
                 ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}"
             );
+=======
+            let _ = writeln!(sheet, ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}");
+            // Many activation functions go a little below zero nearly everywhere: that is no news.
+            if level < LOWEST_NEGATIVE {
+                continue;
+            }
+>>>>>>> pages
             let _ = writeln!(
                 sheet,
                 ".own .{own}n{level}, .shared .{shared}n{level} {{ background-image: \

@@ -8,7 +8,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{Html, IntoResponse, Response};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::json;
 
@@ -56,9 +56,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         // What a template made itself, by a macro or a block.
         Some(text) if value.is_safe() => Ok(out.write_str(text)?),
         Some(text) => Ok(out.write_str(&escaped(text))?),
-        None if value.is_undefined() => {
-            Err(minijinja::Error::new(ErrorKind::UndefinedError, "a value that the context lacks is printed"))
-        }
+        // An `if` without `else`; what the context lacks does not come here.
+        None if value.is_undefined() => Ok(()),
         None => Ok(out.write_str(&escaped(&value.to_string()))?),
     });
     environment

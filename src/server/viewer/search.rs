@@ -96,7 +96,7 @@ async fn no_vectors(app: &App, asked: &mut Vec<Asked>) -> Result<Option<String>>
         let note = "Searched by words only: the server has no sentence encoder ('neuronlake pull minilm' fetches one).";
         return Ok(Some(note.to_owned()));
     }
-    let vectors = app.gate.ask("unit_vectors", &[]).await?;
+    let vectors = app.gate.ask("vector_counts", &[]).await?;
     let rows = vectors.objects()?;
     let count = |name: &str| rows.first().map(|row| integer(row, name)).unwrap_or_default();
     let missing = count("n_texts") - count("n_vectors");

@@ -28,7 +28,7 @@ pub(super) async fn alike(app: &App, unit: &Unit, best: Option<&str>) -> Result<
     if app.gate.on_engine(async move { methods.text_encoder(None).is_err() }).await? {
         return Ok(note("The server has no sentence encoder: 'neuronlake pull minilm' fetches one.", None));
     }
-    let vectors = app.gate.ask("unit_vectors", &[]).await?;
+    let vectors = app.gate.ask("vector_counts", &[]).await?;
     let counts = vectors.objects()?;
     let count = |name: &str| counts.first().map(|row| integer(row, name)).unwrap_or_default();
     if count("n_vectors") < count("n_texts") {
@@ -36,7 +36,7 @@ pub(super) async fn alike(app: &App, unit: &Unit, best: Option<&str>) -> Result<
     }
     let mut values = vec![("text", Parameter::Text(best.to_owned()))];
     values.extend_from_slice(&unit.values()[..3]);
-    let asked = app.gate.ask("unit_alike", &values).await?;
+    let asked = app.gate.ask("neuron_alike", &values).await?;
     let mut rows = asked.objects()?;
     for row in &mut rows {
         let address =

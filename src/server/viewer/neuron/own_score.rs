@@ -43,9 +43,9 @@ pub(crate) async fn score(
     own_values.push(("simulator", Parameter::Text(simulator.clone())));
     let gate = &app.gate;
     let (own, explained, scores) = tokio::try_join!(
-        gate.ask("unit_own_score", &own_values),
-        gate.ask("unit_explanations", &values),
-        gate.ask("unit_scores", &values),
+        gate.ask("neuron_own_score", &own_values),
+        gate.ask("neuron_explanations", &values),
+        gate.ask("neuron_scores", &values),
     )?;
     let rows = own.objects()?;
     let windows = match set(&rows, "top_and_random") {
@@ -76,7 +76,7 @@ fn summary<'a>(rows: &'a Rows, sample_set: &str, metric: &str) -> Option<&'a Map
     summaries.iter().filter_map(Value::as_object).find(|summary| text(summary, "metric") == metric)
 }
 
-/// The score in the form of a row of `unit_scores`; there is no control.
+/// The score in the form of a row of `neuron_scores`; there is no control.
 fn own_score(rows: &Rows) -> Option<Value> {
     let main = summary(rows, "top_and_random", "ev_correlation")?;
     let value =

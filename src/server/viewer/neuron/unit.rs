@@ -48,13 +48,25 @@ impl Unit {
             "layer": self.layer,
             "path": path,
             "address": self.address(),
-            "compare": links::with_query("/compare", &[
-                ("model", &self.model),
-                ("hook_point", &self.hook_point),
-                ("neuron", &self.neuron.to_string()),
-            ]),
             "siblings": links::with_query("/browse", &[("model", &self.model), ("hook_point", &self.hook_point)]),
         })
+    }
+
+    /// Where two of its explanations are compared, or it with the unit beside it.
+    pub(super) fn compare(&self, explanations: &Rows, neighbours: &Rows) -> String {
+        let name = |hook_point: &str, neuron: i64| format!("{hook_point}:{neuron}");
+        if let [a, b, ..] = explanations.as_slice() {
+            let (a, b) = (text(a, "explanation"), text(b, "explanation"));
+            let (of, neuron) = (("of", "explanations"), self.neuron.to_string());
+            let unit = [("model", self.model.as_str()), ("hook_point", &self.hook_point), ("neuron", &neuron)];
+            return links::with_query("/compare", &[of, unit[0], unit[1], unit[2], ("a", &a), ("b", &b)]);
+        }
+        let a = name(&self.hook_point, self.neuron);
+        let beside = ["next", "previous", "elsewhere"].iter().find_map(|place| {
+            neighbours.iter().find(|row| text(row, "place") == *place)
+        });
+        let b = beside.map(|row| name(&text(row, "hook_point"), integer(row, "neuron"))).unwrap_or_default();
+        links::with_query("/compare", &[("of", "neurons"), ("model", &self.model), ("a", &a), ("b", &b)])
     }
 
     /// The corpora that it was read on, where there is more than one.
@@ -82,7 +94,7 @@ pub(super) async fn find(app: &App, path: UnitPath, arguments: &Arguments) -> Re
     };
     let given = arguments.name("corpus")?;
     let mut unit = Unit { model, hook_point, neuron, corpus: given.unwrap_or_default().to_owned(), layer: None };
-    let asked = app.gate.ask("unit_corpora", &unit.values()[..3]).await?;
+    let asked = app.gate.ask("neuron_corpora", &unit.values()[..3]).await?;
     let rows = asked.objects()?;
     let row = match given {
         Some(corpus) => rows.iter().find(|row| text(row, "corpus") == corpus),
