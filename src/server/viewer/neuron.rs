@@ -58,18 +58,11 @@ pub(crate) async fn neuron(
         gate.ask("neuron_tokens", &values),
         gate.ask("neuron_effects", of_unit),
     )?;
-<<<<<<< HEAD
-    let (links, neighbours) = tokio::try_join!(gate.ask("unit_links", of_unit), gate.ask("unit_neighbours", of_unit))?;
+    let (links, neighbours) =
+        tokio::try_join!(gate.ask("neuron_connections", of_unit), gate.ask("neuron_neighbours", of_unit))?;
     let (explanations, best) = explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
     let (options, chosen) =
         explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
-=======
-    let (links, neighbours) =
-        tokio::try_join!(gate.ask("neuron_connections", of_unit), gate.ask("neuron_neighbours", of_unit))?;
-    let (explanations, best) =
-        explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
-    let (options, chosen) = explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
->>>>>>> pages
     let (simulated, promoted, alike) = tokio::try_join!(
         simulations(&app, &unit, chosen.as_ref()),
         promoted(&app, &unit),
