@@ -28,10 +28,7 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
         ("viewer.js", SCRIPT, include_str!("assets/viewer.js").to_owned()),
         ("favicon.svg", "image/svg+xml", include_str!("assets/favicon.svg").to_owned()),
     ];
-    files
-        .into_iter()
-        .map(|(name, kind, content)| (name, Asset { kind, hash: hash::text(&content), content }))
-        .collect()
+    files.into_iter().map(|(name, kind, content)| (name, Asset { kind, hash: hash::text(&content), content })).collect()
 });
 
 /// The address of an asset, which changes with its content; one that is not there keeps its name.

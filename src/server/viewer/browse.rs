@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
-use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -73,7 +73,8 @@ impl Wanted {
         let names = COLUMNS.map(|column| column.name);
         let sort = arguments.choice("sort", &names)?;
         let sort = *COLUMNS.iter().find(|column| column.name == sort).unwrap_or(&COLUMNS[0]);
-        let order = arguments.choice("order", &[if sort.largest_first { "falling" } else { "rising" }, "rising", "falling"])?;
+        let order =
+            arguments.choice("order", &[if sort.largest_first { "falling" } else { "rising" }, "rising", "falling"])?;
         Ok(Self {
             model: name("model")?,
             hook_point: name("hook_point")?,
@@ -92,7 +93,9 @@ impl Wanted {
     /// Values of the filters.
     fn filters(&self) -> Result<Vec<(&'static str, Parameter)>, Fault> {
         let text = |value: &str| Parameter::Text(value.to_owned());
-        let limit = |value: Option<f64>, none: &str| Parameter::Number(value.map_or_else(|| none.to_owned(), |v| v.to_string()));
+        let limit = |value: Option<f64>, none: &str| {
+            Parameter::Number(value.map_or_else(|| none.to_owned(), |v| v.to_string()))
+        };
         let mut values = vec![
             ("model", text(&self.model)),
             ("hook_point", text(&self.hook_point)),
@@ -111,7 +114,10 @@ impl Wanted {
     fn order(&self) -> Result<Vec<(&'static str, Parameter)>, Fault> {
         let skip = (self.page - 1).saturating_mul(self.size);
         if skip > FARTHEST {
-            return Err(Fault::argument(format!("page: expected one of the first {FARTHEST} units, got page {}", self.page)));
+            return Err(Fault::argument(format!(
+                "page: expected one of the first {FARTHEST} units, got page {}",
+                self.page
+            )));
         }
         let by = if self.largest_first { "falling" } else { "rising" };
         // A name of ours, never one of the address.
@@ -134,7 +140,13 @@ impl Wanted {
                 ("high", &number(self.high)),
                 ("where", &self.condition),
                 ("sort", &other(sort.name.to_owned(), sort.name == COLUMNS[0].name)),
-                ("order", &other(if largest_first { "falling" } else { "rising" }.to_owned(), largest_first == sort.largest_first)),
+                (
+                    "order",
+                    &other(
+                        if largest_first { "falling" } else { "rising" }.to_owned(),
+                        largest_first == sort.largest_first,
+                    ),
+                ),
                 ("size", &other(self.size.to_string(), self.size == PAGE)),
                 ("page", &other(page.to_string(), page == 1)),
             ],
@@ -151,7 +163,8 @@ impl Wanted {
                 (true, true) => json!("descending"),
                 (true, false) => json!("ascending"),
             };
-            let head = json!({ "name": column.head, "address": self.address(*column, largest_first, 1), "sorted": sorted });
+            let head =
+                json!({ "name": column.head, "address": self.address(*column, largest_first, 1), "sorted": sorted });
             (column.name.to_owned(), head)
         };
         Value::Object(COLUMNS.iter().map(head).collect::<Map<_, _>>())
@@ -188,7 +201,8 @@ pub(crate) async fn browse(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     )?;
     let n_units = count.objects()?.first().map(|row| integer(row, "n_units")).unwrap_or_default();
     let n_pages = (n_units + wanted.size - 1) / wanted.size;
-    let to_page = |page: i64| (1..=n_pages).contains(&page).then(|| wanted.address(wanted.sort, wanted.largest_first, page));
+    let to_page =
+        |page: i64| (1..=n_pages).contains(&page).then(|| wanted.address(wanted.sort, wanted.largest_first, page));
     let places = places.objects()?;
     let mut models: Vec<String> = places.iter().map(|row| text(row, "model")).collect();
     models.dedup();
@@ -224,7 +238,8 @@ pub(crate) async fn lucky(State(app): State<Arc<App>>) -> Result<Response, Fault
     let Some(unit) = with_addresses(asked.objects()?).pop() else {
         return Err(Fault::not_found("the lake has no neurons yet: 'neuronlake run' collects some"));
     };
-    Ok((StatusCode::SEE_OTHER, [(LOCATION, text(&unit, "address")), (CACHE_CONTROL, "no-store".to_owned())]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, text(&unit, "address")), (CACHE_CONTROL, "no-store".to_owned())])
+        .into_response())
 }
 
 /// Rows of units with the address of each one's page.

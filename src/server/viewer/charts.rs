@@ -103,8 +103,12 @@ pub(crate) fn quantiles(levels: &[f64], values: &[f64]) -> Option<Histogram> {
     let bars = steps.iter().filter(|step| step.2 > 0.0).map(|step| {
         // The lowest step stands as high as a tenth of the picture.
         let part = if most > least { (density(step) - least) / (most - least) } else { 1.0 };
-        let title =
-            format!("{} to {}: {} % of positions", significant(step.0), significant(step.1), significant(step.2 * 100.0));
+        let title = format!(
+            "{} to {}: {} % of positions",
+            significant(step.0),
+            significant(step.1),
+            significant(step.2 * 100.0)
+        );
         bar(x(step.0), x(step.1), base, (base - 8.0) * (0.1 + 0.9 * part), title)
     });
     let mark = (low < 0.0 && high > 0.0).then(|| (round(x(0.0)), "0".to_owned()));
@@ -118,7 +122,13 @@ fn axis(low: f64, high: f64) -> Option<impl Fn(f64) -> f64> {
 }
 
 fn bar(left: f64, right: f64, base: f64, height: f64, title: String) -> Bar {
-    Bar { x: round(left), y: round(base - height), width: round((right - left - 0.75).max(0.75)), height: round(height), title }
+    Bar {
+        x: round(left),
+        y: round(base - height),
+        width: round((right - left - 0.75).max(0.75)),
+        height: round(height),
+        title,
+    }
 }
 
 fn labels(low: f64, high: f64, x: &impl Fn(f64) -> f64) -> Vec<Label> {
@@ -143,7 +153,12 @@ pub(crate) struct Interval {
 }
 
 /// Places on a line of 100; `None` without a value.
-pub(crate) fn interval(value: Option<f64>, low: Option<f64>, high: Option<f64>, control: Option<f64>) -> Option<Interval> {
+pub(crate) fn interval(
+    value: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+    control: Option<f64>,
+) -> Option<Interval> {
     let place = |score: f64| round((score.clamp(-1.0, 1.0) + 1.0) * 50.0);
     Some(Interval { value: place(value?), low: low.map(place), high: high.map(place), control: control.map(place) })
 }

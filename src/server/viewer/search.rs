@@ -28,7 +28,10 @@ const LONGEST_WORDS: usize = 2_000;
 const MODES: [&str; 3] = ["hybrid", "keyword", "semantic"];
 
 /// What was found.
-pub(crate) async fn search(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> std::result::Result<Html<String>, Fault> {
+pub(crate) async fn search(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> std::result::Result<Html<String>, Fault> {
     let arguments = Arguments::parse(query.as_deref());
     let mode = arguments.choice("mode", &MODES)?;
     let top = arguments.integer("top", 1..=MOST)?.unwrap_or(TOP);

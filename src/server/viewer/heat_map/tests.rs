@@ -39,7 +39,11 @@ fn a_window_is_coloured_by_its_own_scale_and_by_the_one_of_all() {
     let cell = |map: usize, cell: usize| maps[map].cells[cell].clone();
     assert_eq!((cell(0, 0).c.as_str(), cell(0, 0).d.as_str()), ("a32 b16", "s32 t32"));
     assert_eq!((cell(0, 1).c.as_str(), cell(0, 1).d.as_str()), ("an16 bn8", "s16 t16"));
-    assert_eq!((cell(1, 0).c.as_str(), cell(1, 0).d.as_str()), ("a32 b32", "s32 t16"), "in the unit's units: half of 1");
+    assert_eq!(
+        (cell(1, 0).c.as_str(), cell(1, 0).d.as_str()),
+        ("a32 b32", "s32 t16"),
+        "in the unit's units: half of 1"
+    );
     assert_eq!((cell(0, 1).v.as_str(), cell(0, 1).w.as_str()), ("−0.25", "5"));
     assert_eq!(maps[0].peak, 0);
 }

@@ -21,5 +21,8 @@ fn names_of_any_characters_become_one_part_of_an_address() {
 fn pairs_without_a_value_are_left_out() {
     assert_eq!(neuron("m/1", "blocks.0.mlp.hook_post", 7, ""), "/neuron/m%2F1/blocks.0.mlp.hook_post/7");
     assert_eq!(neuron("m", "h", 0, "a&b"), "/neuron/m/h/0?corpus=a%26b");
-    assert_eq!(with_query("/browse", &[("q", ""), ("sort", "score"), ("where", "a = 'b'")]), "/browse?sort=score&where=a%20%3D%20%27b%27");
+    assert_eq!(
+        with_query("/browse", &[("q", ""), ("sort", "score"), ("where", "a = 'b'")]),
+        "/browse?sort=score&where=a%20%3D%20%27b%27"
+    );
 }

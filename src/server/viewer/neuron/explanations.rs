@@ -16,12 +16,20 @@ pub(super) struct Simulated {
 
 impl Simulated {
     fn of(row: &Map<String, Value>, simulator: &str, model: &str) -> Self {
-        Self { explanation: text(row, "explanation"), simulator: text(row, simulator), simulator_model: text(row, model) }
+        Self {
+            explanation: text(row, "explanation"),
+            simulator: text(row, simulator),
+            simulator_model: text(row, model),
+        }
     }
 
     /// What stands for it in an address.
     fn key(&self) -> String {
-        [&self.explanation, &self.simulator, &self.simulator_model].map(String::as_str).join("|").trim_end_matches('|').to_owned()
+        [&self.explanation, &self.simulator, &self.simulator_model]
+            .map(String::as_str)
+            .join("|")
+            .trim_end_matches('|')
+            .to_owned()
     }
 }
 
@@ -51,7 +59,8 @@ pub(super) fn joined(explanations: Rows, scores: &Rows, judges: &Rows) -> (Rows,
 
 /// A score with what its picture needs.
 pub(super) fn with_line(score: &Map<String, Value>) -> Value {
-    let line = charts::interval(float(score, "value"), float(score, "low"), float(score, "high"), float(score, "control"));
+    let line =
+        charts::interval(float(score, "value"), float(score, "low"), float(score, "high"), float(score, "control"));
     let mut score = score.clone();
     score.insert("line".to_owned(), json!(line));
     Value::Object(score)
@@ -77,7 +86,8 @@ pub(super) fn simulations(
         .map(|option| {
             let row = explanations.iter().find(|row| text(row, "explanation") == option.explanation);
             let words: String = row.map(|row| text(row, "text")).unwrap_or_default().chars().take(60).collect();
-            let model = if option.simulator_model.is_empty() { String::new() } else { format!("@{}", option.simulator_model) };
+            let model =
+                if option.simulator_model.is_empty() { String::new() } else { format!("@{}", option.simulator_model) };
             json!({
                 "key": option.key(),
                 "name": format!("{}{model}: {words}", option.simulator),

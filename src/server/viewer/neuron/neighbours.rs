@@ -12,7 +12,9 @@ pub(super) fn chosen(unit: &Unit, rows: &Rows) -> Vec<Value> {
     let elsewhere = || {
         let alike = rows.iter().filter(|row| text(row, "place") == "elsewhere");
         let alike = alike.filter_map(|row| Some((layer(row)?, row)));
-        alike.filter(|(layer, row)| kind(&text(row, "hook_point"), *layer) == unit.layer.and_then(|own| kind(&unit.hook_point, own)))
+        alike.filter(|(layer, row)| {
+            kind(&text(row, "hook_point"), *layer) == unit.layer.and_then(|own| kind(&unit.hook_point, own))
+        })
     };
     let own = unit.layer.unwrap_or_default();
     let above = elsewhere().filter(|(layer, _)| *layer > own).min_by_key(|(layer, _)| *layer).map(|(_, row)| row);

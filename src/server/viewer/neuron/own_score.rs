@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawForm, State};
 use axum::extract::rejection::RawFormRejection;
+use axum::extract::{RawForm, State};
 use axum::response::Html;
 use serde_json::{Map, Value, json};
 
@@ -79,7 +79,8 @@ fn summary<'a>(rows: &'a Rows, sample_set: &str, metric: &str) -> Option<&'a Map
 /// The score in the form of a row of `neuron_scores`; there is no control.
 fn own_score(rows: &Rows) -> Option<Value> {
     let main = summary(rows, "top_and_random", "ev_correlation")?;
-    let value = |sample_set, metric| summary(rows, sample_set, metric).and_then(|summary| summary.get("value")).cloned();
+    let value =
+        |sample_set, metric| summary(rows, sample_set, metric).and_then(|summary| summary.get("value")).cloned();
     let mut score = main.clone();
     score.insert("control".to_owned(), Value::Null);
     score.insert("random_only".to_owned(), json!(value("random_only", "ev_correlation")));

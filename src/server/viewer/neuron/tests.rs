@@ -38,14 +38,16 @@ fn explanations_come_best_first_with_all_that_was_measured() {
     assert_eq!(joined[1]["scores"].as_array().unwrap().len(), 2);
     assert_eq!(joined[2]["judges"][0]["line"], Value::Null);
 
-    let simulators = || rows(json!([
-        { "explanation": "a", "simulator": "y", "simulator_model": "m" }, { "explanation": "b", "simulator": "x", "simulator_model": null },
-    ]));
+    let simulators = || {
+        rows(json!([
+            { "explanation": "a", "simulator": "y", "simulator_model": "m" }, { "explanation": "b", "simulator": "x", "simulator_model": null },
+        ]))
+    };
     let (options, chosen) = explanations::simulations(simulators(), &scores, &joined, None);
-    assert_eq!(chosen.unwrap().explanation, "a", "the first scored one that was simulated");
+    assert_eq!(chosen.unwrap().explanation, "b", "the first scored one that was simulated");
     assert_eq!(options[0]["key"], "a|y|m");
-    let (_, chosen) = explanations::simulations(simulators(), &scores, &joined, Some("b|x"));
-    assert_eq!(chosen.unwrap().explanation, "b");
+    let (_, chosen) = explanations::simulations(simulators(), &scores, &joined, Some("a|y|m"));
+    assert_eq!(chosen.unwrap().explanation, "a");
     let (options, chosen) = explanations::simulations(Rows::new(), &scores, &joined, Some("b|x"));
     assert!(options.is_empty() && chosen.is_none());
 }

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn what_is_hostile_is_shown_and_not_run() {
     let detail = "<script>alert('x')</script> \0\u{1b}[31m \u{202E}txt \u{85} \"quoted\" & more";
-    let Html(page) = render("problem.html", json!({ "title": "Bad Request", "status": 400, "detail": detail })).unwrap();
+    let Html(page) =
+        render("problem.html", json!({ "title": "Bad Request", "status": 400, "detail": detail })).unwrap();
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"), "{page}");
     for character in ['\0', '\u{1b}', '\u{202E}', '\u{85}'] {
         assert!(!page.contains(character), "{character:?}");
