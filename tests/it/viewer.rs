@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use arrow::json::ReaderBuilder;
 use neuronlake::tables::definition::table;
 use neuronlake::tables::lake::Lake;
+use neuronlake::tables::writer::TableWriter;
 use regex::Regex;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::serving::Serving;
 use crate::support::{SMALL, copy_folder, ok, run, small_lake};
@@ -208,7 +210,7 @@ async fn every_link_of_the_main_pages_leads_somewhere() {
             waiting.extend(links(&body).into_iter().filter(|link| !OTHERS.iter().any(|other| link.starts_with(other))));
         }
     }
-    assert!(seen.len() > 60, "{}", seen.len());
+    assert!(seen.len() > 50, "{}", seen.len());
 }
 
 #[tokio::test]
@@ -329,48 +331,86 @@ const MODEL: &str = "<b>m/../\"&?#'%2F é";
 const HOOK_POINT: &str = "x.3.y/<i>";
 const CORPUS: &str = "c&d=1#<u>";
 
+/// Rows written as importers write them.
+async fn write(lake: &Lake, name: &str, rows: &[Value]) {
+    let definition = table(name).unwrap();
+    let mut decoder = ReaderBuilder::new(Arc::clone(&definition.schema)).build_decoder().unwrap();
+    decoder.serialize(rows).unwrap();
+    let batch = decoder.flush().unwrap().unwrap();
+    let mut writer = TableWriter::open(lake, definition, "hostile").await.unwrap();
+    writer.write(&batch).await.unwrap();
+    writer.commit().await.unwrap();
+}
+
 /// A copy of the small lake with hostile rows.
-fn hostile_lake(folder: &Path) -> String {
-    let lake = folder.join("lake");
-    copy_folder(Path::new(small_lake()), &lake);
-    let lake = lake.to_str().unwrap().to_owned();
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let (model, hook, corpus) = (quoted(MODEL), quoted(HOOK_POINT), quoted(CORPUS));
-    let unit = format!("{model}, {hook}, 3, 7");
-    let text = "concat('<script>alert(1)</script>\"><img src=x onerror=alert(2)>', chr(8238), 'turned', chr(0), chr(27), '[31m')";
-    let tokens = "[concat('</bdi><script>alert(3)</script>', chr(10)), repeat('é', 100000), concat(chr(8238), 'abc'), chr(0), '']";
-    let mut script = format!(
-        "INSERT INTO explanations VALUES
-         ({unit}, {corpus}, 'hostile', 'n2g', '<s>model</s>', 0, 0, NULL, {text}, NULL, NULL, 'run-<q>'),
-         ({unit}, {corpus}, 'silent', 'summary', 'm', 0, 0, NULL, NULL, '<em>why</em>', NULL, 'r');
-         INSERT INTO token_sequences VALUES ({model}, {corpus}, 5, 0, 0, 'valid', NULL, {tokens}, 'r');
-         INSERT INTO token_effects VALUES ({unit}, 'output', 'negative', 0, NULL, '<a href=javascript:alert(4)>', NULL, 'r');
-         INSERT INTO scores VALUES
-         ({unit}, {corpus}, 'hostile', '<k>scorer', NULL, 'none', 'ev_correlation', 'top_and_random', 'valid',
-          NULL, NULL, NULL, NULL, '<w>constant', 10, 64, 0, 'r'),
-         ({unit}, {corpus}, 'hostile', 'detection', '<j>', 'none', 'balanced_accuracy', 'top_and_random', 'valid',
-          0.75, 0.5, 0.6, 0.9, NULL, 10, 64, 1, 'r');\n"
-    );
-    for sample in ["top", "<h1>sample"] {
-        script += &format!(
-            "INSERT INTO activation_records VALUES
-             ({unit}, {corpus}, '{sample}', 0, 5, 'valid', 2.0, [2.0, -1.0, 0.0, 0.5, NULL], 'r');\n"
-        );
-    }
-    for (place, neuron) in [(0, 7), (1, 8)] {
-        script += &format!(
-            "INSERT INTO neuron_links VALUES ({unit}, 'downstream', 'positive', {place}, {hook}, {neuron}, 0.5, 'r');\n"
-        );
-    }
-    std::fs::write(folder.join("hostile.sql"), script).unwrap();
-    ok(folder, &["sql", "--lake", &lake, "--file", "hostile.sql"]);
-    lake
+async fn hostile_lake(folder: &Path) -> String {
+    let path = folder.join("lake");
+    copy_folder(Path::new(small_lake()), &path);
+    let lake = Lake::at(path.to_str().unwrap()).unwrap();
+    let of_unit = |more: Value| {
+        let mut row = json!({ "model": MODEL, "hook_point": HOOK_POINT, "layer": 3, "neuron": 7, "run": "<q>run" });
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let text = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>\u{202E}turned\0\u{1b}[31m";
+    let explanation = |id: &str, text: Option<&str>, reason: Option<&str>| {
+        of_unit(json!({
+            "corpus": CORPUS, "explanation": id, "explainer": "n2g", "explainer_model": "<s>model</s>", "sample_no": 0, "round": 0,
+            "text": text, "reason": reason,
+        }))
+    };
+    write(
+        &lake,
+        "explanations",
+        &[explanation("hostile", Some(text), None), explanation("silent", None, Some("<em>why</em>"))],
+    )
+    .await;
+    let long = "é".repeat(100_000);
+    let tokens = ["</bdi><script>alert(3)</script>\n", &long, "\u{202E}abc", "\0", ""];
+    let sequence = json!({
+        "model": MODEL, "corpus": CORPUS, "sequence": 5, "document": 0, "token_offset": 0, "split": "valid", "tokens": tokens, "run": "r",
+    });
+    write(&lake, "token_sequences", &[sequence]).await;
+    let record = |sample: &str| {
+        of_unit(json!({
+            "corpus": CORPUS, "sample": sample, "rank": 0, "sequence": 5, "split": "valid", "max_activation": 2.0,
+            "activations": [2.0, -1.0, 0.0, 0.5, 0.25],
+        }))
+    };
+    write(&lake, "activation_records", &[record("top"), record("<h1>sample")]).await;
+    let link = |rank: usize, neuron: usize| {
+        of_unit(json!({
+            "direction": "downstream", "sign": "positive", "rank": rank, "other_hook_point": HOOK_POINT, "other_neuron": neuron,
+            "weight": 0.5,
+        }))
+    };
+    write(&lake, "neuron_links", &[link(0, 7), link(1, 8)]).await;
+    let effect =
+        json!({ "direction": "output", "sign": "negative", "rank": 0, "token": "<a href=javascript:alert(4)>" });
+    write(&lake, "token_effects", &[of_unit(effect)]).await;
+    let score = |more: Value| {
+        let mut row = of_unit(json!({
+            "corpus": CORPUS, "explanation": "hostile", "calibration": "none", "sample_set": "top_and_random", "split": "valid",
+            "n_windows": 10, "n_tokens": 64, "n_failed": 1,
+        }));
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let scores = [
+        score(json!({ "scorer": "<k>scorer", "metric": "ev_correlation", "reason": "<w>constant" })),
+        score(json!({
+            "scorer": "detection", "scorer_model": "<j>", "metric": "balanced_accuracy", "value": 0.75, "control": 0.5, "low": 0.6,
+            "high": 0.9,
+        })),
+    ];
+    write(&lake, "scores", &scores).await;
+    path.to_str().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn hostile_texts_of_a_lake_are_shown_and_not_run() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = hostile_lake(folder.path());
+    let lake = hostile_lake(folder.path()).await;
     let server = Serving::start(&lake, &["--simulator", "n2g"], &[("NEURONLAKE_MODELS", "/nonexistent")]);
     let list = page(&server, "/browse?q=script").await;
     let address = links(&list).into_iter().find(|link| link.starts_with("/neuron/")).unwrap();

@@ -23,7 +23,7 @@ struct Scheme {
 }
 
 const LIGHT: Scheme =
-    Scheme { paper: [255, 255, 255], real: [8, 69, 148], simulated: [166, 77, 0], negative: [90, 90, 90] };
+    Scheme { paper: [255, 255, 255], real: [8, 69, 148], simulated: [138, 60, 0], negative: [90, 90, 90] };
 const DARK: Scheme =
     Scheme { paper: [20, 23, 28], real: [124, 188, 255], simulated: [255, 176, 92], negative: [190, 190, 190] };
 
