@@ -46,18 +46,11 @@ fn rules(sheet: &mut String, scheme: &Scheme) {
             let colour = mix(scheme.paper, full, share);
             let (colour, ink) = (hexadecimal(colour), hexadecimal(ink(colour)));
             // Writing to a string does not fail.
-<<<<<<< HEAD
-            let _ = writeln!(
-                sheet,
-                ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}"
-            );
-=======
             let _ = writeln!(sheet, ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}");
             // Many activation functions go a little below zero nearly everywhere: that is no news.
             if level < LOWEST_NEGATIVE {
                 continue;
             }
->>>>>>> pages
             let _ = writeln!(
                 sheet,
                 ".own .{own}n{level}, .shared .{shared}n{level} {{ background-image: \
