@@ -60,9 +60,9 @@ pub(crate) async fn neuron(
     )?;
     let (links, neighbours) =
         tokio::try_join!(gate.ask("neuron_connections", of_unit), gate.ask("neuron_neighbours", of_unit))?;
-    let (explanations, best) =
-        explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
-    let (options, chosen) = explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
+    let (explanations, best) = explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
+    let (options, chosen) =
+        explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
     let (simulated, promoted, alike) = tokio::try_join!(
         simulations(&app, &unit, chosen.as_ref()),
         promoted(&app, &unit),
@@ -70,7 +70,17 @@ pub(crate) async fn neuron(
     )?;
 
     let mut queries = vec![
-        &corpora, &explained, &scores, &judges, &statistics, &records, &simulators, &tokens, &effects, &links, &neighbours,
+        &corpora,
+        &explained,
+        &scores,
+        &judges,
+        &statistics,
+        &records,
+        &simulators,
+        &tokens,
+        &effects,
+        &links,
+        &neighbours,
     ];
     queries.extend(simulated.iter().chain(&promoted).chain(alike.asked.iter().flatten()));
     let (scored, samples) = maps(simulated.as_ref(), &records)?;
@@ -152,7 +162,9 @@ async fn promoted(app: &App, unit: &Unit) -> Result<Option<Asked>> {
     let asked = app.gate.ask("neuron_promoted", &[("model_source", Parameter::Text(source)), hook_point, neuron]).await;
     match asked {
         // A unit of a file that the model knows nothing of.
-        Err(error) if matches!(error.itself(), Error::HookPointUnknown { .. } | Error::NeuronOutOfRange { .. }) => Ok(None),
+        Err(error) if matches!(error.itself(), Error::HookPointUnknown { .. } | Error::NeuronOutOfRange { .. }) => {
+            Ok(None)
+        }
         asked => asked.map(Some),
     }
 }
@@ -209,7 +221,8 @@ fn maps(simulated: Option<&Asked>, records: &Asked) -> Result<(Vec<Value>, Vec<V
 
 fn as_windows(rows: Rows) -> Result<Vec<Window>> {
     let window = |row| {
-        serde_json::from_value(Value::Object(row)).map_err(|error| Error::internal(format!("a window of a page: {error}")))
+        serde_json::from_value(Value::Object(row))
+            .map_err(|error| Error::internal(format!("a window of a page: {error}")))
     };
     rows.into_iter().map(window).collect()
 }

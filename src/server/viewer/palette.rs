@@ -23,7 +23,7 @@ struct Scheme {
 }
 
 const LIGHT: Scheme =
-    Scheme { paper: [255, 255, 255], real: [8, 69, 148], simulated: [166, 77, 0], negative: [90, 90, 90] };
+    Scheme { paper: [255, 255, 255], real: [8, 69, 148], simulated: [138, 60, 0], negative: [90, 90, 90] };
 const DARK: Scheme =
     Scheme { paper: [20, 23, 28], real: [124, 188, 255], simulated: [255, 176, 92], negative: [190, 190, 190] };
 
@@ -46,7 +46,10 @@ fn rules(sheet: &mut String, scheme: &Scheme) {
             let colour = mix(scheme.paper, full, share);
             let (colour, ink) = (hexadecimal(colour), hexadecimal(ink(colour)));
             // Writing to a string does not fail.
-            let _ = writeln!(sheet, ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}");
+            let _ = writeln!(
+                sheet,
+                ".own .{own}{level}, .shared .{shared}{level} {{ background: {colour}; color: {ink}; }}"
+            );
             // Many activation functions go a little below zero nearly everywhere: that is no news.
             if level < LOWEST_NEGATIVE {
                 continue;

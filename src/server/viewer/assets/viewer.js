@@ -71,6 +71,7 @@
   document.querySelectorAll("form.switches").forEach((form) => {
     const send = form.querySelector("button[type=submit]");
     if (send) send.hidden = true;
+    form.hidden = false;
     form.addEventListener("change", (event) => {
       const control = event.target;
       if (control.name === "simulation") {

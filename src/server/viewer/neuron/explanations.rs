@@ -47,7 +47,7 @@ pub(super) fn joined(explanations: Rows, scores: &Rows, judges: &Rows) -> (Rows,
     for row in &mut rows {
         let id = text(row, "explanation");
         let of = |rows: &Rows| -> Vec<Value> {
-            rows.iter().filter(|score| text(score, "explanation") == id).map(|score| with_line(score)).collect()
+            rows.iter().filter(|score| text(score, "explanation") == id).map(with_line).collect()
         };
         let (scores, judges) = (of(scores), of(judges));
         row.insert("scores".to_owned(), scores.into());

@@ -44,10 +44,10 @@ fn explanations_come_best_first_with_all_that_was_measured() {
         ]))
     };
     let (options, chosen) = explanations::simulations(simulators(), &scores, &joined, None);
-    assert_eq!(chosen.unwrap().explanation, "a", "the first scored one that was simulated");
+    assert_eq!(chosen.unwrap().explanation, "b", "the first scored one that was simulated");
     assert_eq!(options[0]["key"], "a|y|m");
-    let (_, chosen) = explanations::simulations(simulators(), &scores, &joined, Some("b|x"));
-    assert_eq!(chosen.unwrap().explanation, "b");
+    let (_, chosen) = explanations::simulations(simulators(), &scores, &joined, Some("a|y|m"));
+    assert_eq!(chosen.unwrap().explanation, "a");
     let (options, chosen) = explanations::simulations(Rows::new(), &scores, &joined, Some("b|x"));
     assert!(options.is_empty() && chosen.is_none());
 }

@@ -62,9 +62,9 @@ impl Unit {
             return links::with_query("/compare", &[of, unit[0], unit[1], unit[2], ("a", &a), ("b", &b)]);
         }
         let a = name(&self.hook_point, self.neuron);
-        let beside = ["next", "previous", "elsewhere"].iter().find_map(|place| {
-            neighbours.iter().find(|row| text(row, "place") == *place)
-        });
+        let beside = ["next", "previous", "elsewhere"]
+            .iter()
+            .find_map(|place| neighbours.iter().find(|row| text(row, "place") == *place));
         let b = beside.map(|row| name(&text(row, "hook_point"), integer(row, "neuron"))).unwrap_or_default();
         links::with_query("/compare", &[("of", "neurons"), ("model", &self.model), ("a", &a), ("b", &b)])
     }

@@ -32,7 +32,11 @@ fn mixing_begins_and_ends_where_it_should() {
 fn the_style_sheet_has_a_rule_for_every_level_and_scale() {
     let sheet = style_sheet();
     for class in ["a1", "a32", "b32", "s7", "t32", "an3", "bn32", "tn9"] {
-        assert_eq!(sheet.matches(&format!(".{class} ")).count() + sheet.matches(&format!(".{class},")).count(), 2, "{class}");
+        assert_eq!(
+            sheet.matches(&format!(".{class} ")).count() + sheet.matches(&format!(".{class},")).count(),
+            2,
+            "{class}"
+        );
     }
     assert_eq!(sheet.matches('{').count(), sheet.matches('}').count());
 }
