@@ -15,7 +15,8 @@ pub fn tables_page() -> String {
     let mut page = String::from(
         "# Tables\n\n\
          Written from `schemas/*.sql` by `src/docs.rs`: edit those files, not this one. Each table is a Delta table in the\n\
-         folder of its name below the lake; `neuronlake sql \"DESCRIBE scores\"` shows the same columns.\n",
+         folder of its name below the lake; `neuronlake sql \"DESCRIBE scores\"` shows the same columns.\n\
+         A quoted name with a number, `\"scores@3\"`, is that version of a table; `table_versions('scores')` lists them.\n",
     );
     for table in tables() {
         add_table(&mut page, table);

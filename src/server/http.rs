@@ -38,7 +38,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .layer(CompressionLayer::new())
         .layer(header(CONTENT_SECURITY_POLICY, POLICY))
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(REFERRER_POLICY, "no-referrer"))
+        .layer(header(REFERRER_POLICY, "same-origin"))
         .layer(axum::extract::DefaultBodyLimit::max(LONGEST_BODY))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| -> Response {
             Problem::new("internal", StatusCode::INTERNAL_SERVER_ERROR, "a bug of ours: the log has it").into_response()

@@ -115,7 +115,8 @@ impl Browser {
 
     /// The first element that a CSS selector finds; waited for.
     pub(crate) async fn find(&self, selector: &str) -> Element {
-        let found = self.until(&format!("an element '{selector}'"), async || {
+        let what = format!("an element '{selector}'");
+        let found = self.until(&what, async || {
             let body = json!({ "using": "css selector", "value": selector });
             Some(self.send("/element", &body).await.ok()?[ELEMENT].as_str()?.to_owned())
         });

@@ -56,9 +56,15 @@ pub(crate) fn most<'a>(values: impl IntoIterator<Item = &'a Option<f64>>) -> Opt
     values.into_iter().flatten().copied().reduce(f64::max).filter(|most| *most > 0.0)
 }
 
-/// A token as it is shown.
+/// Characters of a token that a page shows.
+const LONGEST_TOKEN: usize = 200;
+
+/// A token as it is shown: its line ends have a sign, and an endless one ends.
 pub(crate) fn shown(token: &str) -> String {
-    token.replace('\n', "↵\n")
+    match token.char_indices().nth(LONGEST_TOKEN) {
+        Some((end, _)) => format!("{}…", token[..end].replace('\n', "↵\n")),
+        None => token.replace('\n', "↵\n"),
+    }
 }
 
 /// The class of a value whose full colour is at `most`.

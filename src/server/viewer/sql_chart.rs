@@ -15,8 +15,10 @@ const HEIGHT: f64 = 300.0;
 /// Room for what stands beside the axes.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 28.0;
 const BOTTOM: f64 = 40.0;
+/// Room above the first bar of one category.
+const MARGIN: f64 = 8.0;
 /// Height of the bar of one category.
 const BAR: f64 = 20.0;
 /// Room for the name of a category.
@@ -226,7 +228,11 @@ fn scatter(
     let of = |values: Vec<f64>| Range::of(&values).ok_or_else(|| "no row has both values".to_owned());
     let across = of(points.iter().map(|point| point.0).collect())?;
     let up = of(points.iter().map(|point| point.1).collect())?;
-    let (across, up) = (Scale::across(across.low, across.high), Scale::up(up.low, up.high));
+    // No point on an axis.
+    let room = |range: &Range| (range.high - range.low) / 30.0;
+    let (by_x, by_y) = (room(&across), room(&up));
+    let across = Scale::across(across.low - by_x, across.high + by_x);
+    let up = Scale::up(up.low - by_y, up.high + by_y);
     let step = points.len().div_ceil(DOTS).max(1);
     let dots: Vec<Dot> = points
         .iter()
@@ -279,10 +285,10 @@ fn means(
     let high = sums.iter().map(mean).fold(0.0, f64::max);
     let across = Scale { low, high: if high > low { high } else { low + 1.0 }, from: NAMES, to: WIDTH - 60.0 };
     let zero = across.at(0.0);
-    let height = TOP + BAR * sums.len() as f64 + BOTTOM;
+    let height = MARGIN + BAR * sums.len() as f64 + BOTTOM;
     let mut chart = Chart { width: WIDTH, height, title: format!("Mean of {y_name} by {x_name}"), ..Chart::default() };
     for (place, category) in sums.iter().enumerate() {
-        let (value, top) = (mean(category), TOP + BAR * place as f64);
+        let (value, top) = (mean(category), MARGIN + BAR * place as f64);
         let end = across.at(value);
         let shown: String = category.0.chars().take(22).collect();
         chart.bars.push(Bar {
@@ -302,7 +308,7 @@ fn means(
         });
     }
     let bottom = height - BOTTOM;
-    chart.lines.push(Line { x1: rounded(zero), y1: TOP, x2: rounded(zero), y2: bottom });
+    chart.lines.push(Line { x1: rounded(zero), y1: MARGIN, x2: rounded(zero), y2: bottom });
     let caption = format!("mean of {y_name}, by {x_name}");
     chart.labels.push(Label { x: WIDTH / 2.0, y: height - 8.0, anchor: "middle", text: caption });
     chart.note(missing, "without a value");
@@ -329,7 +335,7 @@ impl Chart {
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
         chart.labels.push(Label { x: middle, y: HEIGHT - 6.0, anchor: "middle", text: x_name.to_owned() });
-        chart.labels.push(Label { x: LEFT + 6.0, y: TOP + 8.0, anchor: "start", text: y_name.to_owned() });
+        chart.labels.push(Label { x: 4.0, y: 14.0, anchor: "start", text: y_name.to_owned() });
         chart
     }
 

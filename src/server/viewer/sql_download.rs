@@ -89,6 +89,8 @@ pub(crate) async fn download(
         let part = state.part().await?;
         Some((part.map_err(io::Error::other), state))
     });
+    // Whoever compresses a body asks again after its end.
+    let parts = parts.fuse();
     let head = [
         (CONTENT_TYPE, format.media_type().to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"neuronlake.{}\"", format.name())),

@@ -24,3 +24,9 @@ fn a_row_tells_what_is_missing() {
     assert_eq!(most(&[None, Some(-1.0)]), None, "nothing above zero has no full colour");
     assert_eq!(heat_row(["a"], &[Some(3.0)], None, Hue::Real)[0].class, "");
 }
+
+#[test]
+fn an_endless_token_ends() {
+    assert_eq!(shown(&"ä".repeat(LONGEST_TOKEN)).chars().count(), LONGEST_TOKEN);
+    assert_eq!(shown(&"ä".repeat(100_000)).chars().count(), LONGEST_TOKEN + 1);
+}
