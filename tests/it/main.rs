@@ -21,6 +21,10 @@ mod fake_model;
 #[cfg(test)]
 mod fault_server;
 #[cfg(test)]
+mod flight;
+#[cfg(test)]
+mod flight_catalog;
+#[cfg(test)]
 mod hub;
 #[cfg(test)]
 mod killed_calls;
@@ -39,11 +43,15 @@ mod models;
 #[cfg(test)]
 mod openai;
 #[cfg(test)]
+mod python_page;
+#[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod split;
 #[cfg(test)]

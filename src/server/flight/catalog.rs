@@ -136,7 +136,8 @@ fn column(field: &FieldRef, [catalog, schema, table]: [&str; 3], access: Access)
     let comment = field.metadata().get(COMMENT).map(|comment| (COMMENT.to_owned(), comment.clone()));
     let facts = facts.into_iter().filter(|(_, value)| !value.is_empty());
     let facts = facts.map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value.to_owned()));
-    Field::new(field.name(), field.data_type().clone(), field.is_nullable()).with_metadata(facts.chain(comment).collect())
+    Field::new(field.name(), field.data_type().clone(), field.is_nullable())
+        .with_metadata(facts.chain(comment).collect())
 }
 
 /// The type's name in SQL.

@@ -98,9 +98,8 @@ impl FlightService for Door {
             ("CreatePreparedStatement", "prepares a statement"),
             ("ClosePreparedStatement", "forgets a prepared statement"),
         ];
-        let actions = actions.map(|(name, description)| {
-            Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
-        });
+        let actions = actions
+            .map(|(name, description)| Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() }));
         Ok(Response::new(Box::pin(stream::iter(actions))))
     }
 

@@ -42,7 +42,8 @@ pub(super) fn handshake(
         }
     };
     let mut response = Response::new(vec![Ok(HandshakeResponse::default())]);
-    let bearer = AsciiMetadataValue::try_from(bearer).map_err(|_| Status::unauthenticated("expected a printable token"))?;
+    let bearer =
+        AsciiMetadataValue::try_from(bearer).map_err(|_| Status::unauthenticated("expected a printable token"))?;
     response.metadata_mut().insert(AUTHORIZATION, bearer);
     Ok(response)
 }

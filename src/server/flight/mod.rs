@@ -8,8 +8,8 @@ mod fault;
 mod login;
 mod parameters;
 mod prepared;
-mod service;
 mod server_facts;
+mod service;
 mod statement;
 mod wire;
 
@@ -48,7 +48,9 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let door = Door::new(Service::new(app)?, token);
-    let bug = |_: Box<dyn std::any::Any + Send>| Status::internal("a bug of ours: the log has it").into_http::<tonic::body::Body>();
+    let bug = |_: Box<dyn std::any::Any + Send>| {
+        Status::internal("a bug of ours: the log has it").into_http::<tonic::body::Body>()
+    };
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use arrow_flight::error::Result;
-use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
+use arrow_flight::sql::metadata::{
+    SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
+};
 use arrow_flight::sql::{
     Nullable, Searchable, SqlInfo, SqlNullOrdering, SqlOuterJoinsSupportLevel, SqlSupportedCaseSensitivity,
     SqlSupportedGroupBy, SqlSupportedResultSetConcurrency, SqlSupportedResultSetType, SqlSupportedSubqueries,
@@ -50,12 +52,17 @@ fn about_the_server(facts: &mut SqlInfoDataBuilder, gate: &Gate) {
 fn about_names(facts: &mut SqlInfoDataBuilder, gate: &Gate) {
     facts.append(SqlInfo::SqlIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i32);
     facts.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
-    facts.append(SqlInfo::SqlQuotedIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityCaseInsensitive as i32);
+    facts.append(
+        SqlInfo::SqlQuotedIdentifierCase,
+        SqlSupportedCaseSensitivity::SqlCaseSensitivityCaseInsensitive as i32,
+    );
     facts.append(SqlInfo::SqlKeywords, ALL_KEYWORDS);
     let mut functions: [Vec<String>; 4] = Default::default();
     for (name, function) in gate.session().context().state().scalar_functions() {
         let section = function.documentation().map_or("", |documentation| documentation.doc_section.label);
-        let at = ["Math Functions", "String Functions", "Time and Date Functions"].iter().position(|label| *label == section);
+        let at = ["Math Functions", "String Functions", "Time and Date Functions"]
+            .iter()
+            .position(|label| *label == section);
         functions[at.unwrap_or(3)].push(name.clone());
     }
     functions.iter_mut().for_each(|names| names.sort());

@@ -12,15 +12,13 @@ use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::metadata::{SqlInfoData, XdbcTypeInfoData};
 use arrow_flight::sql::server::{DoPutError, FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
-    Command, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
+    Any, Command, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
     CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
     CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementQuery,
     CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo, TicketStatementQuery,
 };
-use arrow_flight::{
-    Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket,
-};
+use arrow_flight::{Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket};
 use datafusion::common::ScalarValue;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -93,11 +91,14 @@ impl Service {
     }
 
     /// Runs a prepared statement for each of its rows of values, one after the other.
-    async fn run_prepared(&self, prepared: Prepared) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>), Status> {
-        let rows = rows_of_values(&prepared)?;
-        let mut rows = rows.into_iter();
+    async fn run_prepared(
+        &self,
+        prepared: Prepared,
+    ) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>), Status> {
+        let mut rows = rows_of_values(&prepared)?.into_iter();
+        let once = rows.len() == 1;
         let first = self.run(&prepared.sql, rows.next().flatten()).await.map_err(|error| fault::status(&error))?;
-        let schema = first.schema();
+        let schema = if once { first.schema() } else { wire::of_any_run(&first.schema()) };
         let service = self.clone();
         let rest = stream::iter(rows).then(move |values| {
             let (service, sql) = (service.clone(), Arc::clone(&prepared.sql));
@@ -123,7 +124,9 @@ impl Service {
         let handle = std::str::from_utf8(handle).map_err(|error| fault::unreadable("handle", error))?;
         let found = self.statements.find(handle);
         let found = found.ok_or_else(|| {
-            Status::not_found("this statement was closed, or was unused for so long that it was forgotten: prepare it again")
+            Status::not_found(
+                "this statement was closed, or was unused for so long that it was forgotten: prepare it again",
+            )
         })?;
         Ok((handle.to_owned(), found))
     }
@@ -164,7 +167,10 @@ fn rows_of_values(prepared: &Prepared) -> Result<Vec<Option<Values>>, Status> {
 fn unbound(names: impl Iterator<Item = impl AsRef<str>>) -> Status {
     let mut names: Vec<_> = names.map(|name| format!("${}", name.as_ref().trim_start_matches('$'))).collect();
     names.sort();
-    Status::invalid_argument(format!("parameters without values: {}: prepare the statement and bind them", names.join(", ")))
+    Status::invalid_argument(format!(
+        "parameters without values: {}: prepare the statement and bind them",
+        names.join(", ")
+    ))
 }
 
 fn internal(error: &impl std::fmt::Display) -> Status {
@@ -172,7 +178,9 @@ fn internal(error: &impl std::fmt::Display) -> Status {
 }
 
 fn ipc(schema: &Schema) -> Result<IpcMessage, Status> {
-    SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into().map_err(|error: arrow::error::ArrowError| internal(&error))
+    SchemaAsIpc::new(schema, &IpcWriteOptions::default())
+        .try_into()
+        .map_err(|error: arrow::error::ArrowError| internal(&error))
 }
 
 #[tonic::async_trait]
@@ -266,13 +274,17 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (_, prepared) = self.prepared(&query.prepared_statement_handle)?;
-        let values = rows_of_values(&prepared)?.into_iter().next().flatten();
+        let mut rows = rows_of_values(&prepared)?.into_iter();
+        let (once, values) = (rows.len() == 1, rows.next().flatten());
         let schema = async {
             let (effect, schema, _) = self.understood(&prepared.sql).await?;
             Ok(match (effect, values) {
                 (Effect::Acts, _) => None,
                 // Values decide the types of some columns.
-                (_, Some(values)) => Some(self.app.gate.plan(&prepared.sql).await?.with_values(values)?.schema()),
+                (_, Some(values)) => {
+                    let schema = self.app.gate.plan(&prepared.sql).await?.with_values(values)?.schema();
+                    Some(if once { schema } else { wire::of_any_run(&schema) })
+                }
                 (_, None) => Some(schema),
             })
         };

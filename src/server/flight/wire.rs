@@ -24,6 +24,12 @@ pub(super) fn sent_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
+/// The schema of rows of several runs: a column that one run knows to hold no NULL may do so in the next.
+pub(super) fn of_any_run(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
 fn sent_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(sent_type(field.data_type())))
 }
