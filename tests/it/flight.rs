@@ -1,6 +1,7 @@
 //! Flight SQL: queries, prepared statements, updates and limits, with arrow-flight's client against the program.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -20,7 +21,7 @@ use crate::support::{copy_folder, number, small_lake};
 pub(crate) type Client = FlightSqlServiceClient<Channel>;
 
 pub(crate) async fn client(serving: &Serving) -> Client {
-    let endpoint = Endpoint::from_shared(format!("http://{}", serving.flight)).unwrap();
+    let endpoint = Endpoint::from_shared(serving.flight.replace("grpc://", "http://")).unwrap();
     FlightSqlServiceClient::new(endpoint.connect().await.unwrap())
 }
 
@@ -65,9 +66,16 @@ fn values(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
+/// The most memory that a server has held so far, in bytes.
+fn most_memory(serving: &Serving) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", serving.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 #[tokio::test]
 async fn a_query_gives_its_rows_in_types_that_every_client_reads() {
-    let serving = Serving::start(small_lake(), &[]);
+    let serving = Serving::start(small_lake(), &[], &[]);
     let client = &mut client(&serving).await;
     let rows =
         query(client, "SELECT model, hook_point, neuron FROM neurons ORDER BY hook_point, neuron").await.unwrap();
@@ -98,10 +106,10 @@ async fn a_query_gives_its_rows_in_types_that_every_client_reads() {
 #[tokio::test]
 async fn ten_million_rows_stream_in_bounded_memory() {
     const ROWS: i64 = 10_000_000;
-    let serving = Serving::start(small_lake(), &[]);
+    let serving = Serving::start(small_lake(), &[], &[]);
     let client = &mut client(&serving).await;
     query(client, "SELECT count(*) FROM neurons").await.unwrap();
-    let before = serving.most_memory();
+    let before = most_memory(&serving);
     let sql = format!("SELECT value, value * 0.5 AS half, 'neuron ' || value AS name FROM generate_series(1, {ROWS})");
     let info = client.execute(sql.clone(), None).await.unwrap();
     let mut waits = stream(client, info.clone()).await.unwrap();
@@ -124,14 +132,14 @@ async fn ten_million_rows_stream_in_bounded_memory() {
         next = waits.try_next().await.unwrap();
     }
     assert_eq!((n_rows, sum), (ROWS, ROWS * (ROWS + 1) / 2));
-    let grown = serving.most_memory() - before;
+    let grown = most_memory(&serving) - before;
     assert!(grown < 200 << 20, "{grown} bytes");
 }
 
 /// One query at a time, and each would go on for ever: the next can run only when the one before has ended.
 #[tokio::test]
 async fn a_query_ends_when_its_reader_goes() {
-    let serving = Serving::start(small_lake(), &["--queries-at-once", "1", "--query-seconds", "100000"]);
+    let serving = Serving::start(small_lake(), &["--queries-at-once", "1", "--query-seconds", "100000"], &[]);
     let client = &mut client(&serving).await;
     for sql in [
         "SELECT value FROM generate_series(1, 1000000000000000)",
@@ -156,7 +164,7 @@ async fn a_query_ends_when_its_reader_goes() {
 
 #[tokio::test]
 async fn a_limit_is_told_by_its_status_and_its_words() {
-    let serving = Serving::start(small_lake(), &["--query-memory", "0.02"]);
+    let serving = Serving::start(small_lake(), &["--query-memory", "0.02"], &[]);
     let sql = "SELECT count(*) AS n FROM generate_series(1, 5000000) a JOIN generate_series(1, 5000000) b ON a.value = b.value";
     let status = refused(query(&mut client(&serving).await, sql).await);
     assert_eq!(
@@ -165,7 +173,7 @@ async fn a_limit_is_told_by_its_status_and_its_words() {
         "{status}"
     );
 
-    let serving = Serving::start(small_lake(), &["--query-rows", "1000", "--query-seconds", "1"]);
+    let serving = Serving::start(small_lake(), &["--query-rows", "1000", "--query-seconds", "1"], &[]);
     let client = &mut client(&serving).await;
     for (sql, code, words) in [
         ("SELECT value FROM generate_series(1, 1001)", Code::ResourceExhausted, "--query-rows"),
@@ -182,7 +190,7 @@ async fn a_limit_is_told_by_its_status_and_its_words() {
 
 #[tokio::test]
 async fn a_prepared_statement_takes_values_of_either_style() {
-    let serving = Serving::start(small_lake(), &[]);
+    let serving = Serving::start(small_lake(), &[], &[]);
     let client = &mut client(&serving).await;
     for sql in [
         "SELECT neuron, '?' AS mark FROM neurons WHERE neuron > ? AND hook_point = ? ORDER BY neuron",
@@ -236,7 +244,7 @@ async fn a_prepared_statement_takes_values_of_either_style() {
 
 #[tokio::test]
 async fn a_server_that_only_reads_refuses_updates_however_they_come() {
-    let serving = Serving::start(small_lake(), &[]);
+    let serving = Serving::start(small_lake(), &[], &[]);
     let client = &mut client(&serving).await;
     for sql in [
         "INSERT INTO documents SELECT * FROM documents",
@@ -265,7 +273,7 @@ async fn a_server_that_may_write_runs_updates_once() {
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake");
     copy_folder(Path::new(small_lake()), &lake);
-    let serving = Serving::start(lake.to_str().unwrap(), &["--allow-write"]);
+    let serving = Serving::start(lake.to_str().unwrap(), &["--allow-write"], &[]);
     let client = &mut client(&serving).await;
     let count = async |client: &mut Client| {
         integers(&query(client, "SELECT count(*) AS n FROM documents").await.unwrap(), 0)[0]
@@ -294,19 +302,20 @@ async fn a_server_that_may_write_runs_updates_once() {
 /// What is under way is finished, then the program ends by itself.
 #[tokio::test]
 async fn a_server_that_is_asked_to_end_finishes_its_answers() {
-    let mut serving = Serving::start(small_lake(), &[]);
+    let mut serving = Serving::start(small_lake(), &[], &[]);
     let client = &mut client(&serving).await;
     let info = client.execute("SELECT value FROM generate_series(1, 2000000)".to_owned(), None).await.unwrap();
     let mut rows = stream(client, info).await.unwrap();
     let mut n_rows = rows.try_next().await.unwrap().unwrap().num_rows();
-    serving.terminate();
+    assert!(Command::new("kill").arg(serving.pid().to_string()).status().unwrap().success());
     while let Some(batch) = rows.try_next().await.unwrap() {
         n_rows += batch.num_rows();
     }
     assert_eq!(n_rows, 2_000_000);
     drop(rows);
-    assert_eq!(serving.end().code(), Some(0), "{}", serving.log());
-    assert!(Endpoint::from_shared(format!("http://{}", serving.flight)).unwrap().connect().await.is_err());
+    assert_eq!(serving.end(), Some(0));
+    let gone = Endpoint::from_shared(serving.flight.replace("grpc://", "http://")).unwrap().connect().await;
+    assert!(gone.is_err());
 }
 
 /// A schema without its columns' metadata.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::readers::python;
 use crate::serving::Serving;
-use crate::support::{clean, finish, program, small_lake};
+use crate::support::{clean, finish, small_lake};
 
 const TOKEN: &str = "a-token-of-the-page";
 
@@ -54,21 +54,24 @@ fn every_block_of_the_page_runs() {
                     assert!(pinned.lines().any(|line| line.starts_with(&format!("{package}=="))), "{package}");
                 }
             }
-            ["neuronlake", arguments @ ..] => open = Some(Serving::of(program(folder.path()).args(arguments))),
+            ["neuronlake", "serve", "--lake", lake, arguments @ ..] => {
+                open = Some(Serving::start(folder.path().join(lake).to_str().unwrap(), arguments, &[]));
+            }
             _ => panic!("the page shows '{line}', which no test runs"),
         }
     }
     let open = open.expect("the page starts a server");
-    let closed = Serving::with_token(small_lake(), TOKEN);
+    let closed = Serving::start(small_lake(), &[], &[("NEURONLAKE_TOKEN", TOKEN)]);
 
     for (_, script) in &scripts {
         let serving = if script.contains("NEURONLAKE_TOKEN") { &closed } else { &open };
-        let script = script.replace("127.0.0.1:8081", &serving.flight).replace("127.0.0.1:8080", &serving.http);
+        let script =
+            script.replace("grpc://127.0.0.1:8081", &serving.flight).replace("http://127.0.0.1:8080", &serving.http);
         let mut command = Command::new(python());
         clean(&mut command, folder.path());
         let ran =
             finish(command.env("NEURONLAKE_TOKEN", TOKEN).args(["-W", "error::DeprecationWarning", "-c", &script]));
-        assert_eq!(ran.code, Some(0), "{script}\n{}{}{}", ran.text(), ran.err, serving.log());
+        assert_eq!(ran.code, Some(0), "{script}\n{}{}", ran.text(), ran.err);
         assert!(!ran.text().trim().is_empty(), "a block that shows nothing:\n{script}");
     }
     for way in ["adbc_driver_flightsql", "scan_delta", "duckdb", "/api/v1/sql"] {

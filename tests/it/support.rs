@@ -46,6 +46,7 @@ pub(crate) fn clean(command: &mut Command, folder: &Path) {
     command.current_dir(folder).stdin(Stdio::null());
     for name in [
         "NEURONLAKE_LAKE",
+        "NEURONLAKE_TOKEN",
         "NEURONLAKE_LOG",
         "NEURONLAKE_BASE_URL",
         "NEURONLAKE_API_KEY",
