@@ -69,7 +69,7 @@ async fn decoded(
         n_bytes += message.data_header.len() + message.data_body.len();
         let checked = match n_bytes > MOST_BYTES {
             true => Err(Status::invalid_argument(format!("expected at most {MOST_BYTES} bytes of values"))),
-            false => uncompressed(message),
+            false => sound(message),
         };
         std::future::ready(checked)
     });
@@ -91,17 +91,26 @@ async fn decoded(
     Ok(batches)
 }
 
-/// Refuses compressed values, whose length is whatever their sender says.
-fn uncompressed(message: FlightData) -> Result<FlightData, Status> {
+/// Refuses compressed values, whose length is whatever their sender says, and buffers that do not lie in the message.
+fn sound(message: FlightData) -> Result<FlightData, Status> {
     if message.data_header.is_empty() {
         return Ok(message);
     }
     let header = root_as_message(&message.data_header).map_err(|error| fault::unreadable("parameters", error))?;
     let batch = header.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
-    let batch = header.header_as_record_batch().or(batch);
-    match batch.is_some_and(|batch| batch.compression().is_some()) {
-        true => Err(Status::invalid_argument("expected values without compression")),
-        false => Ok(message),
+    let Some(batch) = header.header_as_record_batch().or(batch) else { return Ok(message) };
+    if batch.compression().is_some() {
+        return Err(Status::invalid_argument("expected values without compression"));
+    }
+    let end = |offset: i64, length: i64| usize::try_from(offset).ok()?.checked_add(usize::try_from(length).ok()?);
+    let inside = |offset, length| end(offset, length).is_some_and(|end| end <= message.data_body.len());
+    let buffers = batch.buffers().into_iter().flatten();
+    let nodes = batch.nodes().into_iter().flatten();
+    let sound = buffers.into_iter().all(|buffer| inside(buffer.offset(), buffer.length()))
+        && nodes.into_iter().all(|node| (0..=node.length()).contains(&node.null_count()));
+    match sound {
+        true => Ok(message),
+        false => Err(fault::unreadable("parameters", "buffers outside of their message")),
     }
 }
 
@@ -120,3 +129,6 @@ pub(super) fn row(
     });
     values.collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,7 +234,9 @@ impl FlightSqlService for Service {
             Effect::Acts => (Vec::new(), bytes::Bytes::new()),
             Effect::Changes | Effect::Reads => {
                 let planned = self.app.gate.plan(&sql).await.map_err(status)?;
-                (planned.parameters().map_err(status)?, ipc(&wire::sent_schema(&schema))?.0)
+                // JDBC takes what has no columns for an update.
+                let rows = (effect == Effect::Reads).then(|| ipc(&wire::sent_schema(&schema))).transpose()?;
+                (planned.parameters().map_err(status)?, rows.map_or_else(bytes::Bytes::new, |rows| rows.0))
             }
         };
         let parameter_schema = match parameters.is_empty() {
