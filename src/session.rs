@@ -10,6 +10,7 @@ use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -165,6 +166,14 @@ impl Session {
     pub async fn read_only_sql(&self, sql: &str) -> Result<DataFrame> {
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         Ok(self.context.sql_with_options(&callable(sql), options).await?)
+    }
+
+    /// Plans a statement and does nothing, where [`Session::sql`] does at once what changes no rows.
+    ///
+    /// # Errors
+    /// As [`Session::sql`].
+    pub(crate) async fn understand(&self, sql: &str) -> Result<LogicalPlan> {
+        Ok(self.context.state().create_logical_plan(&callable(sql)).await?)
     }
 
     /// The same engine with memory of its own for one query.

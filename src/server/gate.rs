@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::ParamValues;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -113,6 +114,22 @@ impl Gate {
     /// The session behind it.
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What statements may do.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// What a statement would do. [`Gate::plan`] does at once what changes no rows, such as DROP and SET; this does nothing.
+    ///
+    /// # Errors
+    /// As [`Session::understand`]; [`LimitReached`] for time.
+    pub(crate) async fn understand(&self, sql: &str) -> Result<LogicalPlan> {
+        let (session, sql) = (self.session.with_memory(self.limits.memory), sql.to_owned());
+        let planning = async move { session.understand(&sql).await };
+        let plan = self.on_engine(tokio::time::timeout(self.limits.time, planning)).await?;
+        plan.map_err(|_| LimitReached::Time { limit: self.limits.time })?
     }
 
     /// Plans a query.

@@ -23,6 +23,10 @@ mod fake_model;
 #[cfg(test)]
 mod fault_server;
 #[cfg(test)]
+mod flight;
+#[cfg(test)]
+mod flight_catalog;
+#[cfg(test)]
 mod http_api;
 #[cfg(test)]
 mod hub;
@@ -42,6 +46,8 @@ mod local_models_cli;
 mod models;
 #[cfg(test)]
 mod openai;
+#[cfg(test)]
+mod python_page;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{TABLES, clean, finish, number, small_lake};
 
 /// The Python of scripts/test, which holds the other engines.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let made = || {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
