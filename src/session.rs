@@ -162,10 +162,15 @@ impl Session {
     /// Plans a query that may only read: no DDL, no DML, no settings.
     ///
     /// # Errors
-    /// As [`Session::sql`], and for a statement that would change anything.
+    /// As [`Session::sql`], and [`Error::Refused`] for a statement that would change anything.
     pub async fn read_only_sql(&self, sql: &str) -> Result<DataFrame> {
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        Ok(self.context.sql_with_options(&callable(sql), options).await?)
+        let plan = self.understand(sql).await?;
+        options.verify_plan(&plan).map_err(|error| Error::Refused {
+            what: "a statement that does more than read".to_owned(),
+            reason: error.strip_backtrace().trim_start_matches("Error during planning: ").to_owned(),
+        })?;
+        Ok(self.context.execute_logical_plan(plan).await?)
     }
 
     /// Plans a statement and does nothing, where [`Session::sql`] does at once what changes no rows.

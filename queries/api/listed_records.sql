@@ -11,7 +11,15 @@ SELECT
     r.tokens,
     r.activations
 FROM (
-    SELECT *
+    SELECT
+        corpus,
+        sample,
+        rank,
+        split,
+        sequence,
+        max_activation,
+        tokens,
+        activations
     FROM record_tokens
     WHERE model = $model
     AND hook_point = $hook_point

@@ -32,6 +32,9 @@ pub(crate) trait Materialised: Send + Sync + std::fmt::Debug {
     async fn provider(&self, view: &str) -> Result<Option<Arc<dyn TableProvider>>>;
 }
 
+/// A table as it was opened, with the version it then had.
+type Opened = (TableVersion, Arc<dyn TableProvider>);
+
 /// The lake's tables and views. A name is resolved when a query is planned, so each query sees one whole version of
 /// each table, and the next query the next. A quoted name with a number, `"scores@12"`, is that version of a table.
 pub(crate) struct LakeSchema {
@@ -41,7 +44,7 @@ pub(crate) struct LakeSchema {
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
     // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
-    opened: Mutex<HashMap<&'static str, (TableVersion, Arc<dyn TableProvider>)>>,
+    opened: Mutex<HashMap<&'static str, Opened>>,
 }
 
 impl std::fmt::Debug for LakeSchema {
