@@ -333,7 +333,8 @@ async fn hostile_text_stays_text() {
         for broken in ["<script>alert", "<img src=x", "\u{0}", "\u{202e}"] {
             assert!(!lower.contains(broken), "{path} {pairs:?}: {broken:?} came through");
         }
-        assert!(!page.contains(">49<"), "{path}: a text was taken for a template");
+        let calculates = pairs.iter().any(|(_, value)| value.contains("7*7"));
+        assert!(!calculates || !page.contains(">49<"), "{path}: a text was taken for a template");
     }
 }
 

@@ -35,6 +35,14 @@ pub(crate) fn dollars(value: &Value) -> String {
     as_float(value).map_or_else(|| NONE.to_owned(), |amount| signed(&format!("${amount:.*}", digits(amount))))
 }
 
+/// A time of the lake to the minute: `2026-11-22 07:28 UTC`; another text as it is.
+pub(crate) fn time(text: &str) -> String {
+    match (text.get(..10), text.get(10..11), text.get(11..16), text.ends_with('Z')) {
+        (Some(day), Some("T"), Some(minute), true) => format!("{day} {minute} UTC"),
+        _ => text.to_owned(),
+    }
+}
+
 /// Four significant digits.
 pub(crate) fn significant(number: f64) -> String {
     digits(number, 4)

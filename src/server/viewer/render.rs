@@ -52,6 +52,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("number", numbers::number);
     environment.add_filter("score", numbers::score);
     environment.add_filter("dollars", numbers::dollars);
+    environment.add_filter("time", |text: &str| numbers::time(text));
     environment.set_formatter(|out, _, value| match value.as_str() {
         // What a template made itself, by a macro or a block.
         Some(text) if value.is_safe() => Ok(out.write_str(text)?),

@@ -181,8 +181,11 @@ fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Vec<Cell>>> 
         let columns = batch.columns();
         let formatters = columns.iter().map(|column| ArrayFormatter::try_new(column, &options));
         let formatters = formatters.collect::<std::result::Result<Vec<_>, _>>()?;
+        // A column of the type NULL has no values, and no mask that says so.
+        let nulls: Vec<_> = columns.iter().map(|column| column.logical_nulls()).collect();
         for row in 0..batch.num_rows() {
-            let text = |column: usize| match columns[column].is_null(row) {
+            let null = |column: usize| nulls[column].as_ref().is_some_and(|nulls| nulls.is_null(row));
+            let text = |column: usize| match null(column) {
                 true => None,
                 false => Some(formatters[column].value(row).to_string()),
             };

@@ -176,8 +176,10 @@ fn texts(batches: &[RecordBatch], name: &str) -> Result<Column<String>> {
     let mut values = Vec::new();
     for array in columns {
         let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
+        let nulls = array.logical_nulls();
         for row in 0..array.len() {
-            values.push((!array.is_null(row)).then(|| formatter.value(row).to_string()));
+            let null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+            values.push((!null).then(|| formatter.value(row).to_string()));
         }
     }
     Ok(Ok(values))

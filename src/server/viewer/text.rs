@@ -317,7 +317,11 @@ pub(super) fn unit(text: &str) -> Result<Option<(String, i64)>, Fault> {
         text => {
             let (hook_point, neuron) = text.rsplit_once(':').ok_or_else(fault)?;
             let neuron: u32 = neuron.trim().parse().map_err(|_| fault())?;
-            Ok(Some((hook_point.trim().to_owned(), neuron.into())))
+            match hook_point.trim() {
+                // A pattern is no unit.
+                pattern if pattern.is_empty() || pattern.contains('*') => Err(fault()),
+                hook_point => Ok(Some((hook_point.to_owned(), neuron.into()))),
+            }
         }
     }
 }

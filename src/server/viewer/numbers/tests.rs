@@ -39,3 +39,11 @@ fn counts_scores_and_amounts() {
     assert_eq!(dollars(&Value::from(0.0123)), "$0.0123");
     assert_eq!(dollars(&Value::from(12.3)), "$12.30");
 }
+
+#[test]
+fn times_are_told_to_the_minute() {
+    assert_eq!(time("2026-11-22T07:28:14.913672Z"), "2026-11-22 07:28 UTC");
+    for text in ["", "soon", "2026-11-22T07:28", "éééééééééééééééééé"] {
+        assert_eq!(time(text), text);
+    }
+}

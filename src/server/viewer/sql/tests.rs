@@ -66,6 +66,7 @@ fn cells_are_cut_linked_and_empty_where_null() {
         ("neuron", Arc::new(Int32Array::from(vec![7, 8]))),
         ("text", Arc::new(StringArray::from(vec!["ä".repeat(SHOWN_CHARACTERS + 1), "ä".repeat(SHOWN_CHARACTERS)]))),
         ("value", Arc::new(Float64Array::from(vec![None, Some(0.5)]))),
+        ("nothing", Arc::new(arrow::array::NullArray::new(2))),
         ("list", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -77,5 +78,6 @@ fn cells_are_cut_linked_and_empty_where_null() {
     assert_eq!((text(0, 3).unwrap().chars().count(), rows[0][3].cut), (SHOWN_CHARACTERS, true));
     assert!(!rows[1][3].cut);
     assert_eq!((text(0, 4), text(1, 4)), (None, Some("0.5")));
-    assert_eq!((text(0, 5), text(1, 5)), (Some("[1, ]"), None));
+    assert_eq!((text(0, 5), text(1, 5)), (None, None));
+    assert_eq!((text(0, 6), text(1, 6)), (Some("[1, ]"), None));
 }

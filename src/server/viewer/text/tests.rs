@@ -46,7 +46,9 @@ fn a_neuron_is_read_from_its_name() {
     assert_eq!(good(""), None);
     assert_eq!(good(" blocks.3.mlp.hook_post:7 "), Some(("blocks.3.mlp.hook_post".to_owned(), 7)));
     assert_eq!(good("a:b:3"), Some(("a:b".to_owned(), 3)));
-    for text in ["7", "blocks.3.mlp.hook_post", "a:", "a:-1", "a:1.5", "a:99999999999"] {
+    for text in
+        ["7", "blocks.3.mlp.hook_post", "a:", "a:-1", "a:1.5", "a:99999999999", ":3", "blocks.*.mlp.hook_post:3"]
+    {
         let fault = unit(text).expect_err(text);
         assert_eq!(fault.status(), StatusCode::BAD_REQUEST);
         assert!(fault.detail().ends_with(&format!("got '{text}'")), "{}", fault.detail());
