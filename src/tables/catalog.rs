@@ -41,7 +41,13 @@ pub(crate) struct LakeSchema {
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
     // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
-    opened: Mutex<HashMap<&'static str, (TableVersion, Arc<dyn TableProvider>)>>,
+    opened: Mutex<HashMap<&'static str, Opened>>,
+}
+
+/// A table as it was read, and at which version.
+struct Opened {
+    version: TableVersion,
+    rows: Arc<dyn TableProvider>,
 }
 
 impl std::fmt::Debug for LakeSchema {
@@ -64,10 +70,10 @@ impl LakeSchema {
     /// A table at its newest version.
     async fn newest(&self, definition: &'static TableDefinition) -> Result<Arc<dyn TableProvider>> {
         let version = self.lake.version(definition).await?;
-        if let (Some(version), Some((kept, rows))) = (&version, self.opened.lock().get(definition.name.as_str()))
-            && kept == version
+        if let (Some(version), Some(kept)) = (&version, self.opened.lock().get(definition.name.as_str()))
+            && kept.version == *version
         {
-            return Ok(Arc::clone(rows));
+            return Ok(Arc::clone(&kept.rows));
         }
         let Some(stored) = self.lake.open(definition).await? else {
             return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
@@ -78,7 +84,7 @@ impl LakeSchema {
             && stored.version() == Some(version.number)
             && self.lake.version(definition).await?.as_ref() == Some(&version)
         {
-            self.opened.lock().insert(&definition.name, (version, Arc::clone(&rows)));
+            self.opened.lock().insert(&definition.name, Opened { version, rows: Arc::clone(&rows) });
         }
         Ok(rows)
     }

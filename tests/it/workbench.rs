@@ -273,7 +273,7 @@ async fn downloads_read_back_as_they_were_asked() {
         response.bytes().await.unwrap()
     };
     let reader = ParquetRecordBatchReaderBuilder::try_new(download("parquet").await).unwrap();
-    let schema = reader.schema().clone();
+    let schema = std::sync::Arc::clone(reader.schema());
     let rows: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
     let rows = concat_batches(&schema, &rows).unwrap();
     assert_eq!(rows.num_rows(), 100_000);

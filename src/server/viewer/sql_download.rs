@@ -172,8 +172,8 @@ struct Encoder {
 }
 
 enum Writer {
-    Csv(CsvWriter<Written>),
-    Json(JsonWriter<Written, JsonArray>),
+    Csv(Box<CsvWriter<Written>>),
+    Json(Box<JsonWriter<Written, JsonArray>>),
     Parquet(Box<ArrowWriter<Written>>),
 }
 
@@ -182,8 +182,8 @@ impl Encoder {
         let written = Written::default();
         let out = written.clone();
         let writer = match format {
-            Format::Csv => Writer::Csv(CsvWriter::new(out)),
-            Format::Json => Writer::Json(WriterBuilder::new().with_explicit_nulls(true).build(out)),
+            Format::Csv => Writer::Csv(Box::new(CsvWriter::new(out))),
+            Format::Json => Writer::Json(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(out))),
             Format::Parquet => {
                 let properties =
                     WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();

@@ -279,7 +279,7 @@ fn of_max(share: Option<f64>) -> String {
 
 /// The tokens by the strongest of all layers.
 fn strongest_tokens(names: &[String], layers: &ByLayer, known: bool) -> Vec<Token> {
-    let all: Vec<(&str, &[Option<Strength>], Vec<Option<f64>>)> =
+    let all: Vec<_> =
         layers.iter().map(|((_, hook), rows)| (hook.as_str(), rows.as_slice(), shares(rows, known))).collect();
     let token = |(place, token): (usize, &String)| {
         let best = all.iter().filter_map(|(hook, rows, shares)| Some((hook, rows[place].as_ref()?, shares[place]?)));
