@@ -1,24 +1,22 @@
 -- summary: Windows of a unit, the first so many of every sample: top ones by their largest activation, others in the order in which they were drawn.
--- reads: record_tokens
--- params: $model, $hook_point, $neuron, $corpus, $windows = 12
+-- reads: activation_records, token_sequences
+-- params: $model, $hook_point, $neuron, $corpus, $windows = 10, $quantile_windows = 4
 SELECT
-    sample,
-    rank,
-    split,
-    sequence,
-    document,
-    max_activation,
-    tokens,
-    activations
+    r.sample,
+    r.rank,
+    r.split,
+    r.sequence,
+    t.document,
+    r.max_activation,
+    t.tokens,
+    r.activations
 FROM (
     SELECT
         sample,
         rank,
         split,
         sequence,
-        document,
         max_activation,
-        tokens,
         activations,
         row_number() OVER (
             PARTITION BY sample
@@ -28,12 +26,15 @@ FROM (
                 split DESC,
                 sequence
         ) AS place
-    FROM record_tokens
+    FROM activation_records
     WHERE model = $model
     AND hook_point = $hook_point
     AND neuron = $neuron
     AND corpus = $corpus
-)
-WHERE place <= $windows
-ORDER BY sample, place
+) r
+JOIN token_sequences t ON t.sequence = r.sequence
+WHERE r.place <= CASE WHEN starts_with(r.sample, 'quantile_') THEN $quantile_windows ELSE $windows END
+AND t.model = $model
+AND t.corpus = $corpus
+ORDER BY r.sample, r.place
 LIMIT 400

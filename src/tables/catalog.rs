@@ -32,9 +32,6 @@ pub(crate) trait Materialised: Send + Sync + std::fmt::Debug {
     async fn provider(&self, view: &str) -> Result<Option<Arc<dyn TableProvider>>>;
 }
 
-/// A table as it was opened, with the version it then had.
-type Opened = (TableVersion, Arc<dyn TableProvider>);
-
 /// The lake's tables and views. A name is resolved when a query is planned, so each query sees one whole version of
 /// each table, and the next query the next. A quoted name with a number, `"scores@12"`, is that version of a table.
 pub(crate) struct LakeSchema {
@@ -45,6 +42,12 @@ pub(crate) struct LakeSchema {
     session: OnceLock<Weak<RwLock<SessionState>>>,
     // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
     opened: Mutex<HashMap<&'static str, Opened>>,
+}
+
+/// A table as it was read, and at which version.
+struct Opened {
+    version: TableVersion,
+    rows: Arc<dyn TableProvider>,
 }
 
 impl std::fmt::Debug for LakeSchema {
@@ -67,10 +70,10 @@ impl LakeSchema {
     /// A table at its newest version.
     async fn newest(&self, definition: &'static TableDefinition) -> Result<Arc<dyn TableProvider>> {
         let version = self.lake.version(definition).await?;
-        if let (Some(version), Some((kept, rows))) = (&version, self.opened.lock().get(definition.name.as_str()))
-            && kept == version
+        if let (Some(version), Some(kept)) = (&version, self.opened.lock().get(definition.name.as_str()))
+            && kept.version == *version
         {
-            return Ok(Arc::clone(rows));
+            return Ok(Arc::clone(&kept.rows));
         }
         let Some(stored) = self.lake.open(definition).await? else {
             return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
@@ -81,7 +84,7 @@ impl LakeSchema {
             && stored.version() == Some(version.number)
             && self.lake.version(definition).await?.as_ref() == Some(&version)
         {
-            self.opened.lock().insert(&definition.name, (version, Arc::clone(&rows)));
+            self.opened.lock().insert(&definition.name, Opened { version, rows: Arc::clone(&rows) });
         }
         Ok(rows)
     }

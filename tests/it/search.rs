@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{SMALL, finish, neuronlake, ok, program, refused, run};
+use crate::support::{SMALL, finish, neuronlake, number, ok, program, refused, run};
 
 /// The rows of a JSON result.
 fn rows(text: &str) -> Vec<serde_json::Value> {
@@ -104,4 +104,71 @@ fn an_index_made_beforehand_is_used_and_made_anew() {
     assert!(!said.contains("vectors"), "{said}");
     assert_eq!(ok(folder.path(), &["search", "the word", "--lake", "lake", "--format", "csv"]), before);
     assert!(!ok(folder.path(), &["query", "run", "keyword", "words=the", "--lake", "lake"]).is_empty());
+}
+
+/// The results of three searches by words, and how many explanations the index has.
+fn found(folder: &Path) -> Vec<String> {
+    let search = |words: &str| {
+        ok(folder, &["search", words, "--lake", "lake", "--mode", "keyword", "--top", "100", "--format", "csv"])
+    };
+    vec![search("the"), search("of and to"), search("king")]
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_nothing_that_misleads() {
+    let folder = tempfile::tempdir().unwrap();
+    lake(folder.path());
+    let undisturbed = found(folder.path());
+    assert!(undisturbed[0].lines().count() > 2);
+    let mut landed = 0;
+    for delay in [5, 20, 40, 60, 80, 100, 130, 160, 200, 260, 340, 500] {
+        let mut build = program(folder.path());
+        build
+            .args(["index", "--lake", "lake", "--rebuild", "--keyword-only", "--quiet"])
+            .stdout(std::process::Stdio::null());
+        let mut build = build.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        landed += usize::from(build.try_wait().unwrap().is_none());
+        build.kill().ok();
+        build.wait().unwrap();
+        assert_eq!(found(folder.path()), undisturbed, "killed after {delay} ms");
+    }
+    assert!(landed > 2, "{landed}");
+}
+
+#[test]
+fn builders_at_the_same_time_make_one_index() {
+    let folder = tempfile::tempdir().unwrap();
+    lake(folder.path());
+    let undisturbed = found(folder.path());
+    let builders: Vec<_> = (0..4)
+        .map(|_| {
+            let mut build = program(folder.path());
+            build.args(["index", "--lake", "lake", "--rebuild", "--keyword-only", "--quiet"]);
+            build.stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut builder in builders {
+        assert!(builder.wait().unwrap().success());
+    }
+    assert_eq!(found(folder.path()), undisturbed);
+}
+
+#[test]
+fn a_table_that_was_made_again_is_indexed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    lake(folder.path());
+    let before = found(folder.path());
+    // The same number of commits, other rows.
+    for table in ["explanations", "simulations", "scores", "runs"] {
+        std::fs::remove_dir_all(folder.path().join("lake").join(table)).unwrap();
+    }
+    run(folder.path(), "lake", &["--limit", "40", "--layers", "0,1", "--neurons", "0-7"]);
+    let after = found(folder.path());
+    assert_ne!(after, before);
+    let query = "SELECT count(*) AS n FROM searchable_explanations";
+    let explained = "SELECT count(*) AS n FROM explanations WHERE text IS NOT NULL";
+    let lake = folder.path().join("lake");
+    let count = |query| number(lake.to_str().unwrap(), query);
+    assert_eq!(count(query), count(explained));
 }

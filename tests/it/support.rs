@@ -153,6 +153,8 @@ pub(crate) fn small_lake() -> &'static str {
         std::fs::remove_dir_all(&folder).ok();
         let lake = folder.to_str().unwrap().to_owned();
         run(Path::new("/"), &lake, &SMALL);
+        // Searches of one test must not write into what another one is copying.
+        ok(Path::new("/"), &["index", "--lake", &lake]);
         lake
     })
 }

@@ -8,6 +8,8 @@ use neuronlake::tables::lake::Lake;
 use serde_json::{Value, json};
 use tiny_http::{Response, Server};
 
+use crate::support::{SMALL, number, ok, run};
+
 /// A server whose vector of a text is (its length, 1); the last text of a group comes first.
 struct Endpoint {
     url: String,
@@ -77,4 +79,34 @@ async fn vectors_of_an_endpoint_are_paid_for_once() {
     // 70 different texts, in two groups, each once.
     assert_eq!(endpoint.n_calls.load(Ordering::SeqCst), 2);
     assert_eq!(endpoint.texts.lock().unwrap().len(), 70);
+}
+
+/// The vectors of explanations are those of an endpoint: bought once, kept in a table of the lake, and used by every later search.
+#[test]
+fn a_search_by_meaning_asks_its_endpoint_once() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), "lake", &SMALL);
+    let lake = folder.path().join("lake");
+    let count = |query: &str| number(lake.to_str().unwrap(), query);
+    let endpoint = Endpoint::start();
+    let search = |words: &str| {
+        let arguments =
+            ["search", words, "--lake", "lake", "--mode", "semantic", "--encoder", "openai:vectors", "--top", "3"];
+        let more = ["--base-url", &endpoint.url, "--format", "json"];
+        let rows: Vec<Value> = serde_json::from_str(&ok(folder.path(), &[&arguments[..], &more].concat())).unwrap();
+        rows
+    };
+    let n_texts = count("SELECT count(DISTINCT text) AS n FROM explanations WHERE text IS NOT NULL") as usize;
+    // The endpoint's vector of a text is its length: the nearest are the texts of the same length.
+    let longest = count("SELECT max(octet_length(text)) AS n FROM explanations") as usize;
+    let found = search(&"x".repeat(longest));
+    assert_eq!(found[0]["text"].as_str().unwrap().len(), longest);
+    assert!(found.iter().all(|row| row["similarity"].as_f64().unwrap() > 0.99));
+    assert_eq!(endpoint.texts.lock().unwrap().len(), n_texts + 1);
+    search("xx");
+    assert_eq!(endpoint.texts.lock().unwrap().len(), n_texts + 2, "only the words are new");
+    search("xx");
+    assert_eq!(endpoint.texts.lock().unwrap().len(), n_texts + 2);
+    let query = "SELECT count(*) AS n FROM explanation_vectors WHERE encoder = 'openai:vectors'";
+    assert!(count(query) > 0);
 }

@@ -72,3 +72,6 @@ fn with_browse(mut rows: Rows) -> Rows {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,10 +24,6 @@ use crate::pipeline::queries::Parameter;
 use crate::server::App;
 use crate::server::gate::Asked;
 
-/// Windows of a sample that a page has, and of each quantile.
-const WINDOWS: i64 = 10;
-const QUANTILE_WINDOWS: usize = 4;
-
 /// Rows as objects.
 pub(super) type Rows = Vec<Map<String, Value>>;
 
@@ -46,7 +42,6 @@ pub(crate) async fn neuron(
     let (unit, corpora) = unit::find(&app, path, &arguments).await?;
     let values = unit.values();
     let of_unit = &values[..3];
-    let windows: Vec<_> = values.iter().cloned().chain([("windows", Parameter::Integer(WINDOWS))]).collect();
     let gate = &app.gate;
     let (statistics, explained, scores, judges, simulators, records, tokens, effects) = tokio::try_join!(
         gate.ask("neuron_statistics", &values),
@@ -54,7 +49,7 @@ pub(crate) async fn neuron(
         gate.ask("neuron_scores", &values),
         gate.ask("neuron_judges", &values),
         gate.ask("neuron_simulators", &values),
-        gate.ask("neuron_records", &windows),
+        gate.ask("neuron_records", &values),
         gate.ask("neuron_tokens", &values),
         gate.ask("neuron_effects", of_unit),
     )?;
@@ -183,20 +178,6 @@ fn maps(simulated: Option<&Asked>, records: &Asked) -> Result<(Vec<Value>, Vec<V
     };
     let n_scored = windows.len();
     let mut samples = as_windows(records.objects()?)?;
-    let mut seen: Vec<(String, usize)> = Vec::new();
-    samples.retain(|window| {
-        let most = if window.sample.starts_with("quantile") { QUANTILE_WINDOWS } else { WINDOWS as usize };
-        match seen.iter_mut().find(|(sample, _)| *sample == window.sample) {
-            Some((_, n)) => {
-                *n += 1;
-                *n <= most
-            }
-            None => {
-                seen.push((window.sample.clone(), 1));
-                true
-            }
-        }
-    });
     samples.sort_by_key(|window| place(&window.sample));
     windows.extend(samples);
     let maps = heat_maps(&windows);
