@@ -102,8 +102,10 @@ pub(crate) async fn keep(State(app): State<Arc<App>>, request: Request, next: Ne
 /// Address, form and tag of a request that a kept page may answer.
 fn asked(request: &Request) -> Option<(String, String, String)> {
     let text = |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
-    let made_once = request.uri().path().starts_with("/assets/");
-    if request.method() != Method::GET || text(CACHE_CONTROL) == "no-cache" || made_once {
+    let path = request.uri().path();
+    // Assets never change, and a query of one's own may ask for the time of day.
+    let runs_anew = path.starts_with("/assets/") || path.starts_with("/sql");
+    if request.method() != Method::GET || text(CACHE_CONTROL) == "no-cache" || runs_anew {
         return None;
     }
     let address = request.uri().path_and_query()?.to_string();
