@@ -69,7 +69,8 @@ impl Token {
 /// Lets through who may ask.
 pub(crate) async fn admit(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
     let page = request.method() == Method::GET && !request.uri().path().starts_with("/api/");
-    let login = request.uri().path() == "/login";
+    // The page that asks for the token, and what it looks like.
+    let login = request.uri().path() == "/login" || request.uri().path().starts_with("/assets/");
     if let Err(problem) = same_site(request.method(), request.headers()) {
         return problem.into_response();
     }

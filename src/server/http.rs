@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -23,6 +23,16 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Bytes of a request's body at most.
 const LONGEST_BODY: usize = 2 << 20;
 
+/// The answer where there is nothing: a page for people, a problem for programs.
+async fn nothing(headers: HeaderMap) -> Response {
+    let problem = Problem::not_found("there is no such page");
+    match headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
+    {
+        true => viewer::render::problem_page(&problem),
+        false => problem.into_response(),
+    }
+}
+
 /// The whole of what the HTTP address answers.
 pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
     let header = |name: HeaderName, value: &'static str| {
@@ -33,7 +43,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .merge(api::router(Arc::clone(&app)))
         .layer(middleware::from_fn_with_state(app, kept_pages::keep))
         .merge(auth::login(token.clone()))
-        .fallback(|| async { Problem::not_found("there is no such page") })
+        .fallback(nothing)
         .layer(middleware::from_fn_with_state(token, auth::admit))
         .layer(CompressionLayer::new())
         .layer(header(CONTENT_SECURITY_POLICY, POLICY))
