@@ -19,8 +19,6 @@ use crate::support::{SMALL, copy_folder, ok, run, small_lake};
 const UNIT: &str = "/neuron/neuronlake-default/blocks.1.mlp.hook_post/3";
 const OF_UNIT: &str = "hook_point = 'blocks.1.mlp.hook_post' AND neuron = 3";
 
-/// Pages with tests of their own, where links to them are tested too.
-
 /// The small lake behind a server whose simulator needs no files.
 fn small() -> &'static Serving {
     static SERVING: OnceLock<Serving> = OnceLock::new();
