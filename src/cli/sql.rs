@@ -46,7 +46,10 @@ fn read(path: &Path) -> Result<String> {
 
 /// Runs a query and streams its rows to stdout.
 pub(crate) async fn print_rows(session: &Session, query: &str, format: Format) -> Result<()> {
-    write_rows(session, query, View { format, layout: Layout::Rows }).await
+    let written = write_rows(session, query, View { format, layout: Layout::Rows }).await;
+    // A query that failed may have calls under way that are paid for.
+    session.methods().models().settled().await;
+    written
 }
 
 async fn write_rows(session: &Session, query: &str, view: View) -> Result<()> {

@@ -125,7 +125,7 @@ impl DurableModel {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let detached = |i: usize| {
-            let task = tokio::spawn(one(i));
+            let task = self.store.pay(one(i));
             async move { task.await.unwrap_or_else(|e| Err(Error::internal(format!("a call ended: {e}")))) }
         };
         endpoint.limits().spread(n, detached).await

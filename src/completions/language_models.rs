@@ -161,6 +161,13 @@ impl LanguageModels {
         Spent { from_store, ..self.http.budget.spent() }
     }
 
+    /// Waits for calls that were under way when their query ended; to be called before a process that asked models ends.
+    pub async fn settled(&self) {
+        if let Some(store) = &self.store {
+            store.settled().await;
+        }
+    }
+
     /// Moves stored replies into the table `completions`: to be called at the end of a stage. The number of rows written.
     ///
     /// # Errors

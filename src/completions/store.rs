@@ -19,6 +19,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use self::segment::Segment;
 use super::model_name::ModelName;
@@ -81,6 +83,7 @@ pub struct CompletionStore {
     models: RwLock<HashMap<String, Replies>>,
     reading: Mutex<()>,
     n_served: AtomicU64,
+    paying: TaskTracker,
 }
 
 impl CompletionStore {
@@ -101,6 +104,7 @@ impl CompletionStore {
             models: RwLock::default(),
             reading: Mutex::default(),
             n_served: AtomicU64::new(0),
+            paying: TaskTracker::new(),
         })
     }
 
@@ -165,6 +169,18 @@ impl CompletionStore {
         let kept = Arc::new(Kept::from(row));
         self.models.write().entry(name.to_string()).or_default().insert(key, Arc::clone(&kept));
         Ok(kept)
+    }
+
+    /// Runs a call that is paid for in a task of its own.
+    pub(super) fn pay<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.paying.spawn(call)
+    }
+
+    /// Waits for the calls under way, also those whose query has ended: their replies are paid for.
+    pub async fn settled(&self) {
+        self.paying.close();
+        self.paying.wait().await;
+        self.paying.reopen();
     }
 
     /// Moves the lines of this process, and of all that ended, into the table `completions`; the number of rows written.

@@ -67,7 +67,12 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         observer.stage_started(step);
         let start = Instant::now();
         let paid_before = session.methods().models().spent().dollars;
-        let n_rows = stage::run(session, step, &plan, observer).await?;
+        let done = stage::run(session, step, &plan, observer).await;
+        if done.is_err() {
+            // The query has ended, the calls under way have not: their replies are paid for.
+            session.methods().models().settled().await;
+        }
+        let n_rows = done?;
         let report = StageReport {
             stage: step.query.name.clone(),
             table: step.query.writes.clone().unwrap_or_default(),

@@ -96,6 +96,7 @@ fn queries_are_listed_and_shown() {
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
       scorer_agreement           How far two scorers agree on the order of an explainer's explanations: Spearman's rank correlation, and on how many.
+      scorers_side_by_side       One row per explanation: its headline numbers side by side, the best of each kind of scorer, each with its control.
       searchable_explanations    One row per explanation that has a text: its unit, explainer and text, its best score (ev_correlation, top and random windows, split valid), and the unit's density and largest activation.
     pipeline
       00_documents               Reads the texts of a corpus.

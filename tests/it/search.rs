@@ -119,7 +119,7 @@ fn a_build_that_is_killed_leaves_nothing_that_misleads() {
     let folder = tempfile::tempdir().unwrap();
     lake(folder.path());
     let undisturbed = found(folder.path());
-    assert!(undisturbed[0].lines().count() > 2);
+    assert!(undisturbed.iter().any(|rows| rows.lines().count() > 2), "{undisturbed:?}");
     let mut landed = 0;
     for delay in [5, 20, 40, 60, 80, 100, 130, 160, 200, 260, 340, 500] {
         let mut build = program(folder.path());

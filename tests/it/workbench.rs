@@ -238,7 +238,7 @@ async fn what_may_not_be_run_is_answered_with_the_reason() {
         "CREATE VIEW x AS SELECT 1",
         "SET datafusion.execution.batch_size = 1",
     ] {
-        check(sql, "refused: this server only reads").await;
+        check(sql, "refused: a statement that does more than read").await;
     }
     check("SELECT * FROM read_corpus('/etc/passwd')", "read_corpus").await;
     check("SELECT * FROM '/etc/passwd'", "not found").await;

@@ -277,13 +277,7 @@ fn in_plain_words(detail: &str) -> String {
     {
         words = words.strip_prefix(heading).unwrap_or(words);
     }
-    match words.strip_prefix("DDL").or(words.strip_prefix("DML")).or(words.strip_prefix("Statement")) {
-        Some(rest) => match rest.strip_prefix(" not supported: ") {
-            Some(what) => format!("refused: this server only reads, and the statement ({what}) does more"),
-            None => words.to_owned(),
-        },
-        None => words.to_owned(),
-    }
+    words.to_owned()
 }
 
 fn pattern(text: &str) -> Regex {

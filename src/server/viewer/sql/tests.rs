@@ -41,12 +41,6 @@ fn a_complaint_points_at_its_place() {
     );
     check("SELECT f(1)", "Error during planning: Invalid function 'f'.", "Invalid function 'f'.", Some((1, 8, "f(1)")));
     check("SELECT 1", "stopped after 60 s", "stopped after 60 s", None);
-    check(
-        "DROP TABLE scores",
-        "Error during planning: DDL not supported: DropTable",
-        "refused: this server only reads, and the statement (DropTable) does more",
-        None,
-    );
     // Places past the end, and none at all, are no faults.
     check(
         "SELECT",
