@@ -2,9 +2,10 @@
 
 Starts `neuronlake serve` on a free port, lets VIEWERS people walk its pages for SECONDS (each waits THINK seconds between pages; 0 asks
 again at once), and prints requests a second and p50, p95 and p99 of the time until a page was whole. Each person walks a random way
-of their own (seeded) over home, browse, search and neuron pages.
+of their own (seeded) over home, browse, search and neuron pages. NEURONS bounds how many different neurons they look at: a page that
+was made is kept until the lake changes, so fewer neurons, or a first round that is not counted (--warm), show the server at ease.
 
-Run: scripts/load_viewer.py PROGRAM LAKE [--viewers 200] [--seconds 30] [--think 1]
+Run: scripts/load_viewer.py PROGRAM LAKE [--viewers 200] [--seconds 30] [--think 1] [--neurons 1000] [--warm]
 Needs Python 3.11, nothing else.
 """
 
@@ -25,6 +26,8 @@ def read_arguments():
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--think", type=float, default=1.0)
+    parser.add_argument("--neurons", type=int, default=1000)
+    parser.add_argument("--warm", action="store_true", help="ask for every page once before counting")
     return parser.parse_args()
 
 
@@ -83,7 +86,14 @@ async def measure(arguments, address):
     status, body = await Connection(*address).get("/api/v1/units?limit=1000&order=score&descending=true")
     assert status == 200, body
     found = re.findall(rb'"model":"([^"]*)","hook_point":"([^"]*)","layer":[^,]*,"neuron":(\d+)', body)
-    neurons = [f"/neuron/{m.decode()}/{h.decode()}/{n.decode()}" for m, h, n in found]
+    neurons = [f"/neuron/{m.decode()}/{h.decode()}/{n.decode()}" for m, h, n in found[: arguments.neurons]]
+    if arguments.warm:
+        pages = ["/", *(f"/browse?page={n}" for n in range(1, 6)), *(f"/search?q={w}" for w in WORDS), *neurons]
+        connection = Connection(*address)
+        begun = time.monotonic()
+        for page in pages:
+            await connection.get(page)
+        print(f"{len(pages)} pages made one after another: {1000 * (time.monotonic() - begun) / len(pages):.1f} ms each")
     latencies, errors = [], []
     until = time.monotonic() + arguments.seconds
     people = [

@@ -114,8 +114,8 @@ fn print(text: &str) -> Result<()> {
 fn report(error: &Error) -> ExitCode {
     let text = with_cause(error);
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // Nothing can be done when stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {}", line.join(" "));
+    // In one piece: a thread that is still ending may write too. Nothing can be done when stderr is closed.
+    let _ = std::io::stderr().write_all(format!("error: {}\n", line.join(" ")).as_bytes());
     ExitCode::from(error.exit_code())
 }
 
