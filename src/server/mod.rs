@@ -1,6 +1,6 @@
 //! `neuronlake serve`: the viewer, the HTTP interface and Flight SQL over one lake, in one process.
 //!
-//! Whatever is asked goes through the gate ([`gate`]): read only unless the server was started otherwise, within limits.
+//! Whatever is asked goes through the gate (`gate`): read only unless the server was started otherwise, within limits.
 
 mod api;
 pub mod auth;
