@@ -20,7 +20,7 @@ use crate::tables::definition::tables;
 use crate::tables::lake::Lake;
 
 /// Bytes of all kept pages.
-const CAPACITY: u64 = 64 << 20;
+const CAPACITY: u64 = 256 << 20;
 
 /// Bytes of a page that is kept at most.
 const LARGEST: u64 = 1 << 20;
