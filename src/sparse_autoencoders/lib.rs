@@ -1,0 +1,1 @@
+//! Sparse autoencoders: training, inference, metrics and the formats they are published in.
