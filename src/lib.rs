@@ -8,7 +8,7 @@
 //! is compared with what the unit did ([`scores`]).
 //!
 //! Every result is a Delta table ([`tables`]), every stage an SQL file over our functions ([`functions`]) that the engine
-//! ([`session`]) runs in order ([`pipeline`]). People meet it on the command line ([`cli`]).
+//! ([`session`]) runs in order ([`pipeline`]), here or on many machines ([`distributed`]). People meet it on the command line ([`cli`]).
 
 pub mod error;
 mod hash;
@@ -43,6 +43,8 @@ pub mod search;
 
 pub mod functions;
 pub mod session;
+
+pub mod distributed;
 
 pub mod pipeline;
 

@@ -28,8 +28,10 @@ use crate::tables::catalog::{LakeSchema, View};
 use crate::tables::lake::Lake;
 
 mod access;
+mod engine;
 
 pub use access::Access;
+pub use engine::Engine;
 
 /// Consumers of memory that an error names.
 const TOLD_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
@@ -45,6 +47,8 @@ pub struct SessionOptions {
     pub languages: LanguageModelOptions,
     /// What statements may do.
     pub access: Access,
+    /// Where queries are computed.
+    pub engine: Engine,
 }
 
 impl Default for SessionOptions {
@@ -54,6 +58,7 @@ impl Default for SessionOptions {
             batch_rows: 8_192,
             languages: LanguageModelOptions::default(),
             access: Access::Full,
+            engine: Engine::Local,
         }
     }
 }
@@ -123,7 +128,7 @@ impl Session {
             .with_default_features()
             .with_optimizer_rule(Arc::new(LeakRule))
             .build();
-        let context = SessionContext::new_with_state(state);
+        let context = SessionContext::new_with_state(options.engine.upgrade(state)?);
 
         let views =
             of_kind(Kind::View).map(|query| View { name: query.name.clone(), sql: query.sql.clone() }).collect();

@@ -12,6 +12,7 @@ use super::search_arguments::{Index, Search};
 use super::table::Format;
 use crate::error::Result;
 use crate::functions::FirstToken;
+use crate::session::Engine;
 use crate::tables::lake::Lake;
 
 /// The lakes looked for, in this order, when none is named.
@@ -60,6 +61,10 @@ pub(crate) enum Command {
     Fires(Fires),
     /// Serve the viewer, an HTTP interface and Flight SQL.
     Serve(Box<super::serve::Serve>),
+    /// Take queries of other machines and hand their parts to workers.
+    Scheduler(super::cluster::Scheduler),
+    /// Compute parts of queries for a scheduler.
+    Worker(super::cluster::Worker),
     /// Ask methods about planted neurons, whose true explanations are known.
     Selftest(Box<Selftest>),
     /// Show what language models were asked and what it cost.
@@ -240,6 +245,9 @@ pub(crate) struct Sql {
     /// How rows are written.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
+    /// Where the query is computed: 'local', or the workers of a scheduler, as in 'ballista://127.0.0.1:50050'.
+    #[arg(long, default_value = "local", value_name = "ENGINE")]
+    pub(crate) engine: Engine,
     #[command(flatten)]
     pub(crate) lake: ExistingLake,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The command line: what faces people at a terminal. Only this folder prints.
 
 mod arguments;
+mod cluster;
 mod cost;
 mod demo;
 pub mod escape;
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
 async fn interrupted(command: &Command) {
     let prompts = matches!(command, Command::Sql(sql) if sql.query.is_none() && sql.file.is_none());
     // A server ends what is under way by itself.
-    let prompts = prompts || matches!(command, Command::Serve(_));
+    let prompts = prompts || matches!(command, Command::Serve(_) | Command::Worker(_));
     if prompts || tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -87,6 +88,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Like(command) => likeness::like(arguments, command).await,
         Command::Fires(command) => likeness::fires(command).await,
         Command::Serve(command) => serve::serve(arguments, command).await,
+        Command::Scheduler(command) => cluster::scheduler(arguments, command).await,
+        Command::Worker(command) => cluster::worker(arguments, command).await,
         Command::Selftest(command) => selftest::selftest(command).await,
         Command::Cost(command) => cost::cost(command).await,
         Command::Import(command) => import::run(arguments, command).await,

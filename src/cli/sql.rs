@@ -19,7 +19,11 @@ use crate::session::{Session, SessionOptions};
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
     let session = open(
         command.lake.open()?,
-        SessionOptions { languages: command.language.options()?, ..SessionOptions::default() },
+        SessionOptions {
+            languages: command.language.options()?,
+            engine: command.engine.clone(),
+            ..SessionOptions::default()
+        },
     )?;
     let view = View { format: command.format, layout: Layout::Rows };
     let mut executor = Engine { session };

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::definition::{TableDefinition, table, tables};
 use super::lake::{Lake, TableVersion};
+use super::scan;
 use super::versions::split_version;
 use crate::error::Error;
 
@@ -78,7 +79,7 @@ impl LakeSchema {
         let Some(stored) = self.lake.open(definition).await? else {
             return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
         };
-        let rows = stored.table_provider().await?;
+        let rows = scan::rows(&stored).await?;
         // What was committed, or made anew, in between may or may not be in what was read.
         if let Some(version) = version
             && stored.version() == Some(version.number)
@@ -118,7 +119,7 @@ impl SchemaProvider for LakeSchema {
             (Some(definition), None) => self.newest(definition).await.map(Some),
             (Some(definition), Some(version)) => {
                 let stored = self.lake.open_version(definition, version).await?;
-                Ok(Some(stored.table_provider().await?))
+                Ok(Some(scan::rows(&stored).await?))
             }
             (None, Some(version)) if self.views.iter().any(|view| view.name == base) => Err(Error::Argument {
                 argument: format!("table '{name}'"),

@@ -2,11 +2,13 @@
 
 pub mod catalog;
 pub mod check;
+pub(crate) mod codec;
 pub mod definition;
 pub(crate) mod files;
 pub mod lake;
 pub(crate) mod nested_text;
 pub mod runs;
+pub(crate) mod scan;
 pub mod store;
 pub(crate) mod versions;
 pub mod writer;

@@ -7,6 +7,8 @@ mod browser;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod completions;
 #[cfg(test)]
 mod corpora;

@@ -1,0 +1,137 @@
+//! Which engine computes a query: this process, or workers that a Ballista scheduler hands tasks to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::extension::{SessionConfigExt, SessionStateExt};
+use ballista_core::planner::BallistaQueryPlanner;
+use datafusion::catalog::Session as Planning;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::error::Result as EngineResult;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::protobuf::LogicalPlanNode;
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::tables::codec::{LakeCodec, can_be_told};
+
+/// Where queries are computed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// In this process.
+    #[default]
+    Local,
+    /// By the workers of the Ballista scheduler at this host and port.
+    Ballista(String),
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let address = |text: &str| {
+            let (host, port) = text.rsplit_once(':')?;
+            (!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)).then(|| text.to_owned())
+        };
+        match text.strip_prefix("ballista://").map(|rest| address(rest.trim_end_matches('/'))) {
+            Some(Some(address)) => Ok(Self::Ballista(address)),
+            None if text == "local" => Ok(Self::Local),
+            _ => Err(Error::Argument {
+                argument: "--engine".to_owned(),
+                expected: "'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050'".to_owned(),
+                got: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Ballista(address) => write!(f, "ballista://{address}"),
+        }
+    }
+}
+
+impl Engine {
+    /// The state of a session that computes here, changed to compute on this engine.
+    pub(super) fn upgrade(&self, state: SessionState) -> EngineResult<SessionState> {
+        let Self::Ballista(address) = self else { return Ok(state) };
+        let url = format!("http://{address}");
+        let config = state.config().clone().upgrade_for_ballista();
+        let remote =
+            BallistaQueryPlanner::with_extension(url.clone(), config.ballista_config(), Arc::new(LakeCodec::default()));
+        let planner = Planner { remote, local: DefaultPhysicalPlanner::default() };
+        let functions = (state.scalar_functions().clone(), state.aggregate_functions().clone());
+        let mut state = SessionStateBuilder::new_from_existing(state)
+            .with_config(config.with_ballista_query_planner(Arc::new(planner)))
+            .build()
+            .upgrade_for_ballista(url)?;
+        // Ballista's upgrade puts its own list of functions in the place of ours.
+        for function in functions.0.into_values() {
+            state.register_udf(function)?;
+        }
+        for function in functions.1.into_values() {
+            state.register_udaf(function)?;
+        }
+        Ok(state)
+    }
+}
+
+impl Session {
+    /// The functions and tables of this session under the settings of a client.
+    pub(crate) fn state_with(&self, config: SessionConfig) -> SessionState {
+        SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build()
+    }
+}
+
+/// Sends to the workers what reads tables of the lake and nothing else; what only this process can do, it does.
+struct Planner {
+    remote: BallistaQueryPlanner<LogicalPlanNode>,
+    local: DefaultPhysicalPlanner,
+}
+
+impl fmt::Debug for Planner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Planner").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Planning,
+    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
+        match is_of_lake(plan)? {
+            true => self.remote.create_physical_plan(plan, session).await,
+            false => self.local.create_physical_plan(plan, session).await,
+        }
+    }
+}
+
+fn is_of_lake(plan: &LogicalPlan) -> EngineResult<bool> {
+    let (mut tables, mut others) = (0, 0);
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::TableScan(TableScan { source, .. }) => match source_as_provider(source) {
+                Ok(rows) if can_be_told(rows.as_ref()) => tables += 1,
+                _ => others += 1,
+            },
+            LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => others += 1,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables > 0 && others == 0)
+}

@@ -1,0 +1,102 @@
+//! How a query's tables are told to another process: as the files of the version that the query was planned on.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use ballista_core::serde::BallistaLogicalExtensionCodec;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{TableReference, plan_datafusion_err, plan_err};
+use datafusion::datasource::MemTable;
+use datafusion::datasource::file_format::FileFormatFactory;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion_proto::logical_plan::LogicalExtensionCodec;
+use serde::{Deserialize, Serialize};
+
+use super::scan::{FileList, TableScan};
+
+/// A table of the lake, on its way.
+#[derive(Serialize, Deserialize)]
+enum Told {
+    /// A table that was never written.
+    Empty,
+    /// One version of a table.
+    Files(FileList),
+}
+
+fn told(rows: &dyn TableProvider) -> Option<Told> {
+    let rows = rows as &dyn Any;
+    if let Some(scan) = rows.downcast_ref::<TableScan>() {
+        return Some(Told::Files(scan.list().clone()));
+    }
+    // The catalog shows a table that was never written as one without rows; nothing else of ours is one.
+    rows.downcast_ref::<MemTable>().map(|_| Told::Empty)
+}
+
+/// Whether another process can be told of a table: whether it is one of the lake, and not the rows of a function.
+pub(crate) fn can_be_told(rows: &dyn TableProvider) -> bool {
+    let rows = rows as &dyn Any;
+    rows.is::<TableScan>() || rows.is::<MemTable>()
+}
+
+/// Ballista's codec of plans, with the lake's tables.
+#[derive(Default)]
+pub(crate) struct LakeCodec {
+    others: BallistaLogicalExtensionCodec,
+}
+
+impl fmt::Debug for LakeCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LakeCodec")
+    }
+}
+
+impl LogicalExtensionCodec for LakeCodec {
+    fn try_decode(&self, buf: &[u8], inputs: &[LogicalPlan], context: &TaskContext) -> Result<Extension> {
+        self.others.try_decode(buf, inputs, context)
+    }
+
+    fn try_encode(&self, node: &Extension, buf: &mut Vec<u8>) -> Result<()> {
+        self.others.try_encode(node, buf)
+    }
+
+    fn try_decode_table_provider(
+        &self,
+        buf: &[u8],
+        name: &TableReference,
+        schema: SchemaRef,
+        _: &TaskContext,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let fault =
+            |e: postcard::Error| plan_datafusion_err!("table '{name}': a list of files that cannot be read: {e}");
+        Ok(match postcard::from_bytes(buf).map_err(fault)? {
+            Told::Files(list) => Arc::new(TableScan::new(list, schema)?),
+            Told::Empty => Arc::new(MemTable::try_new(schema, vec![vec![]])?),
+        })
+    }
+
+    fn try_encode_table_provider(
+        &self,
+        name: &TableReference,
+        rows: Arc<dyn TableProvider>,
+        buf: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Some(told) = told(rows.as_ref()) else {
+            return plan_err!("table '{name}': its rows are made in this process and no other can be told of them");
+        };
+        let fault = |e: postcard::Error| plan_datafusion_err!("table '{name}': {e}");
+        buf.extend(postcard::to_stdvec(&told).map_err(fault)?);
+        Ok(())
+    }
+
+    fn try_decode_file_format(&self, buf: &[u8], context: &TaskContext) -> Result<Arc<dyn FileFormatFactory>> {
+        self.others.try_decode_file_format(buf, context)
+    }
+
+    fn try_encode_file_format(&self, buf: &mut Vec<u8>, node: Arc<dyn FileFormatFactory>) -> Result<()> {
+        self.others.try_encode_file_format(buf, node)
+    }
+}

@@ -1,0 +1,135 @@
+//! Past one machine: a scheduler and two workers as processes of their own, and the same SQL on them.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use crate::support::{clean, finish, ok, program, refused, small_lake};
+
+/// A scheduler and its workers, until this is dropped.
+struct Cluster {
+    scheduler: Process,
+    workers: Vec<Process>,
+    engine: String,
+}
+
+/// A process that says in its first line that it is ready.
+struct Process {
+    child: Child,
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> (Self, String) {
+        let mut child = program(Path::new("/")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = output.next().expect("a server says that it is ready").unwrap();
+        (Self { child, _output: output }, line)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Cluster {
+    fn start(lake: &str, workers: usize) -> Self {
+        let (scheduler, line) = Process::start(&["scheduler", "--lake", lake, "--listen", "127.0.0.1:0"]);
+        let engine = line.strip_prefix("scheduler: ").unwrap().to_owned();
+        let address = engine.strip_prefix("ballista://").unwrap();
+        let workers = (0..workers)
+            .map(|_| Process::start(&["worker", "--lake", lake, "--scheduler", address, "--tasks", "1"]).0)
+            .collect();
+        Self { scheduler, workers, engine }
+    }
+
+    fn sql(&self, lake: &str, query: &str) -> String {
+        ok(Path::new("/"), &["sql", "--lake", lake, "--format", "csv", "--engine", &self.engine, query])
+    }
+}
+
+fn local(lake: &str, query: &str) -> String {
+    ok(Path::new("/"), &["sql", "--lake", lake, "--format", "csv", query])
+}
+
+#[test]
+fn the_same_sql_gives_the_same_rows_on_workers() {
+    let lake = small_lake();
+    let cluster = Cluster::start(lake, 2);
+    for query in [
+        "SELECT count(*), count(value) FROM scores",
+        // Chosen by folder, by row, and not at all.
+        "SELECT neuron, text FROM explanations WHERE hook_point = 'blocks.1.mlp.hook_post' AND neuron < 9 ORDER BY neuron, text",
+        "SELECT count(*) FROM explanations WHERE hook_point = 'blocks.99.mlp.hook_post'",
+        // A view, with joins and windows inside.
+        "SELECT * FROM neuron_summary ORDER BY hook_point, neuron",
+        // Functions of ours: of rows, of groups, and of texts.
+        "SELECT neuron, mentions(text, 'the') AS mentioned, text FROM explanations ORDER BY neuron, hook_point, text",
+        "SELECT s.explanation, sum(s.expected[1]) AS first, count(*) AS windows FROM simulations s
+         WHERE s.split = 'valid' GROUP BY s.explanation ORDER BY s.explanation",
+        "SELECT r.neuron, fit_calibration(r.activations, s.expected, 'linear') AS fit FROM simulations s
+         JOIN activation_records r ON r.model = s.model AND r.hook_point = s.hook_point AND r.neuron = s.neuron
+             AND r.sequence = s.sequence AND r.sample = s.sample AND r.split = s.split
+         WHERE r.split = 'valid' AND s.split = 'valid' AND r.hook_point = 'blocks.0.mlp.hook_post' AND NOT s.control
+         GROUP BY r.neuron ORDER BY r.neuron",
+        // A table that nobody wrote yet.
+        "SELECT count(*) FROM judgements",
+        // One that only this process can answer.
+        "SELECT count(*) > 0 AS any FROM table_versions('scores')",
+        "SELECT 1 + 1 AS two",
+    ] {
+        assert_eq!(cluster.sql(lake, query), local(lake, query), "{query}");
+    }
+    assert_eq!(cluster.workers.len(), 2);
+}
+
+#[test]
+fn a_leak_is_refused_before_anything_is_sent() {
+    let lake = small_lake();
+    let query = "SELECT ev_correlation(r.activations, s.expected) AS score FROM simulations s
+                 JOIN activation_records r ON r.neuron = s.neuron AND r.sequence = s.sequence AND r.sample = s.sample";
+    let here = refused(Path::new("/"), &["sql", "--lake", lake, query], 1);
+    // No scheduler listens there: a plan that was sent would end in another error.
+    let there = refused(Path::new("/"), &["sql", "--lake", lake, "--engine", "ballista://127.0.0.1:9", query], 1);
+    assert_eq!(there, here);
+}
+
+#[test]
+fn a_query_outlives_a_worker_that_is_killed() {
+    let lake = small_lake();
+    let mut cluster = Cluster::start(lake, 2);
+    // Long enough for a worker to die in the middle of it.
+    let query = "SELECT a.split, count(*) AS pairs, sum(abs(a.expected[1] - b.expected[1]) * abs(c.sequence % 7)) > 0 AS any
+                 FROM simulations a JOIN simulations b ON a.hook_point = b.hook_point
+                 JOIN simulations c ON b.neuron = c.neuron
+                 GROUP BY a.split ORDER BY a.split";
+    let expected = local(lake, query);
+    let mut command = program(Path::new("/"));
+    clean(&mut command, Path::new("/"));
+    command.args(["sql", "--lake", lake, "--format", "csv", "--engine", &cluster.engine, query]);
+    let asked = std::thread::spawn(move || finish(&mut command));
+    let worker = cluster.workers.remove(0);
+    drop(worker);
+    let ran = asked.join().unwrap();
+    match ran.code {
+        Some(0) => assert_eq!(ran.text(), expected),
+        // What the worker had computed is gone with it: the error says so, and the next try succeeds.
+        _ => assert!(ran.err.contains("xecutor") || ran.err.contains("fetch"), "{}", ran.err),
+    }
+    assert_eq!(cluster.sql(lake, query), expected);
+    assert!(cluster.scheduler.child.try_wait().unwrap().is_none(), "the scheduler runs on");
+}
+
+#[test]
+fn servers_beyond_this_machine_need_a_word() {
+    let line = refused(Path::new("/"), &["scheduler", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 1);
+    assert!(line.contains("--trusted-network"), "{line}");
+    let line = refused(Path::new("/"), &["worker", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 1);
+    assert!(line.contains("--trusted-network"), "{line}");
+    let line = refused(Path::new("/"), &["sql", "--lake", small_lake(), "--engine", "spark://x", "SELECT 1"], 2);
+    assert!(line.contains("ballista://"), "{line}");
+}
