@@ -18,3 +18,6 @@ mod select;
 mod update;
 
 pub mod trainer;
+
+pub mod checkpoint;
+pub mod feed;
