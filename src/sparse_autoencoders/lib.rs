@@ -11,12 +11,15 @@ pub mod error;
 pub mod kernels;
 pub mod number;
 pub mod random;
+mod tensors;
 
 pub mod codes;
 
 pub mod autoencoder;
 
 pub mod files;
+
+pub mod formats;
 
 pub mod source;
 
