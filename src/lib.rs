@@ -46,6 +46,9 @@ pub mod session;
 
 pub mod pipeline;
 
+pub mod activation_store;
+pub mod autoencoders;
+
 pub mod exchange;
 
 pub mod docs;

@@ -28,6 +28,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "30_activation_records",
         "32_token_activations",
         "34_activations",
+        "36_encoded_activations",
         "40_explanations",
         "42_record_explanations",
         "46_revisions",
