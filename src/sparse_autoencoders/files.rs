@@ -1,0 +1,197 @@
+//! Our own format: a folder with `sae.safetensors` (weights, f32, latents as rows) and `sae.json` (configuration).
+//!
+//! Both are written aside, synced and renamed, weights first. `sae.json` holds the hash of the weights' file, so a
+//! folder whose two files are of different autoencoders is found out when it is read.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::autoencoder::{Config, Magnitude, SparseAutoencoder};
+use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// The weights' file in an autoencoder's folder.
+pub const WEIGHTS: &str = "sae.safetensors";
+/// The configuration's file in an autoencoder's folder.
+pub const CONFIG: &str = "sae.json";
+/// The version of the format written here.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format_version: u32,
+    weights_sha256: String,
+    config: Config,
+}
+
+/// Writes an autoencoder into a folder, made if it is not there; returns the SHA-256 of its weights' file.
+///
+/// Equal weights and configurations give equal files.
+///
+/// # Errors
+/// [`Error::Io`]; what [`SparseAutoencoder::validate`] says.
+pub fn save(autoencoder: &SparseAutoencoder, folder: &Path) -> Result<String> {
+    autoencoder.validate()?;
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let weights = serialized(&tensors(autoencoder), &folder.join(WEIGHTS))?;
+    let hash = sha256(&weights);
+    write_atomically(&folder.join(WEIGHTS), &weights)?;
+    let header = Header { format_version: VERSION, weights_sha256: hash.clone(), config: autoencoder.config.clone() };
+    let mut text = serde_json::to_string_pretty(&header)
+        .map_err(|error| Error::Io { path: folder.join(CONFIG), source: error.into() })?;
+    text.push('\n');
+    write_atomically(&folder.join(CONFIG), text.as_bytes())?;
+    Ok(hash)
+}
+
+/// Reads what [`save`] wrote.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Format`] if a file is damaged, of a later version or not the other's.
+pub fn load(folder: &Path) -> Result<SparseAutoencoder> {
+    let path = folder.join(CONFIG);
+    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let format = |expected: &str, got: String| Error::Format { path: path.clone(), expected: expected.to_owned(), got };
+    let header: Header =
+        serde_json::from_str(&text).map_err(|error| format("an autoencoder's configuration", error.to_string()))?;
+    if header.format_version != VERSION {
+        return Err(format(&format!("format_version {VERSION}"), header.format_version.to_string()));
+    }
+    let path = folder.join(WEIGHTS);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let hash = sha256(&bytes);
+    if hash != header.weights_sha256 {
+        let expected = format!("the weights with SHA-256 {}", header.weights_sha256);
+        return Err(Error::Format { path, expected, got: hash });
+    }
+    let mut tensors = read_tensors(&bytes, &path)?;
+    let mut take = |name: &str| {
+        let at = tensors.iter().position(|tensor| tensor.name == name)?;
+        Some(tensors.swap_remove(at).values)
+    };
+    let missing =
+        |name: &str| Error::Format { path: path.clone(), expected: format!("tensor '{name}'"), got: "none".to_owned() };
+    let magnitude = match (take("r_mag"), take("b_mag")) {
+        (Some(log_scale), Some(bias)) => Some(Magnitude { log_scale, bias }),
+        _ => None,
+    };
+    let autoencoder = SparseAutoencoder {
+        config: header.config,
+        w_enc: take("W_enc").ok_or_else(|| missing("W_enc"))?,
+        b_enc: take("b_enc").ok_or_else(|| missing("b_enc"))?,
+        w_dec: take("W_dec").ok_or_else(|| missing("W_dec"))?,
+        b_dec: take("b_dec").ok_or_else(|| missing("b_dec"))?,
+        thresholds: take("thresholds"),
+        magnitude,
+        w_skip: take("W_skip"),
+    };
+    autoencoder.validate()?;
+    Ok(autoencoder)
+}
+
+/// A named matrix or vector of `f32`.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+fn tensors(autoencoder: &SparseAutoencoder) -> Vec<(&'static str, Vec<usize>, &[f32])> {
+    let Config { n_inputs, n_outputs, n_latents, .. } = autoencoder.config;
+    let mut tensors: Vec<(&'static str, Vec<usize>, &[f32])> = vec![
+        ("W_enc", vec![n_latents, n_inputs], &autoencoder.w_enc),
+        ("b_enc", vec![n_latents], &autoencoder.b_enc),
+        ("W_dec", vec![n_latents, n_outputs], &autoencoder.w_dec),
+        ("b_dec", vec![n_outputs], &autoencoder.b_dec),
+    ];
+    if let Some(thresholds) = &autoencoder.thresholds {
+        tensors.push(("thresholds", vec![n_latents], thresholds));
+    }
+    if let Some(magnitude) = &autoencoder.magnitude {
+        tensors.push(("r_mag", vec![n_latents], &magnitude.log_scale));
+        tensors.push(("b_mag", vec![n_latents], &magnitude.bias));
+    }
+    if let Some(skip) = &autoencoder.w_skip {
+        tensors.push(("W_skip", vec![n_outputs, n_inputs], skip));
+    }
+    tensors
+}
+
+/// The bytes of a safetensors file.
+pub(crate) fn serialized(tensors: &[(&str, Vec<usize>, &[f32])], path: &Path) -> Result<Vec<u8>> {
+    let broken = |error: safetensors::SafeTensorError| Error::Io {
+        path: path.to_owned(),
+        source: std::io::Error::other(error.to_string()),
+    };
+    let views = tensors
+        .iter()
+        .map(|(name, shape, values)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map_err(broken)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, None).map_err(broken)
+}
+
+/// Every tensor of a safetensors file, as `f32`.
+pub(crate) fn read_tensors(bytes: &[u8], path: &Path) -> Result<Vec<Tensor>> {
+    let format =
+        |expected: &str, got: String| Error::Format { path: path.to_owned(), expected: expected.to_owned(), got };
+    let file = SafeTensors::deserialize(bytes).map_err(|error| format("a safetensors file", error.to_string()))?;
+    file.iter()
+        .map(|(name, view)| {
+            let data = view.data();
+            let values = match view.dtype() {
+                Dtype::F32 => numbers(data, f32::from_le_bytes),
+                Dtype::F64 => numbers(data, |bytes: [u8; 8]| f64::from_le_bytes(bytes) as f32),
+                Dtype::F16 => numbers(data, |bytes: [u8; 2]| half::f16::from_le_bytes(bytes).to_f32()),
+                Dtype::BF16 => numbers(data, |bytes: [u8; 2]| half::bf16::from_le_bytes(bytes).to_f32()),
+                other => {
+                    let expected = format!("tensor '{name}' in F64, F32, F16 or BF16");
+                    return Err(format(&expected, format!("{other:?}")));
+                }
+            };
+            Ok(Tensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
+        })
+        .collect()
+}
+
+fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+/// All of the SHA-256 of some bytes in lower-case hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a file so that after a crash either the old one or the new one is there, whole.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".writing-{}", std::process::id()));
+    let aside: PathBuf = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        // The rename itself lasts only once the folder is on disk.
+        match path.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| {
+        // What is left aside is of no use; that it cannot be removed changes nothing about the fault.
+        let _ = fs::remove_file(&aside);
+        Error::Io { path: path.to_owned(), source: error }
+    })
+}

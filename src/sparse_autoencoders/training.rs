@@ -1,0 +1,3 @@
+//! Training from a scan of activations.
+
+pub mod config;
