@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Export(Box<super::export::Export>),
     /// Write activations of a model to disk, in the order of the corpus and in a random one.
     Activations(super::activations::Activations),
+    /// Train, import, evaluate and encode with sparse autoencoders.
+    Sae(Box<super::sae::Sae>),
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.

@@ -19,6 +19,7 @@ pub mod prompt;
 mod pull;
 mod query;
 mod run;
+mod sae;
 mod search;
 mod search_arguments;
 mod selftest;
@@ -93,6 +94,7 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Import(command) => import::run(arguments, command).await,
         Command::Export(command) => export::run(command).await,
         Command::Activations(command) => Box::pin(activations::activations(arguments, command)).await,
+        Command::Sae(command) => Box::pin(sae::sae(arguments, command)).await,
         Command::Pull(command) => pull::pull(arguments, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());

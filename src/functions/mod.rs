@@ -49,6 +49,7 @@ mod heatmap;
 mod judge;
 mod judgement_summaries;
 mod keyword_matches;
+mod logit_lens;
 mod lookups;
 mod mentions;
 mod methods;
@@ -61,6 +62,7 @@ mod records;
 mod revision;
 mod score_summaries;
 mod semantic_matches;
+mod similar_latents;
 mod simulate;
 mod split_records;
 mod stream;
@@ -111,6 +113,8 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("semantic_matches", Arc::new(semantic_matches::SemanticMatches::new(host)));
     context.register_udtf("activations_on", Arc::new(activations_on::ActivationsOn::new(host)));
     context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
+    context.register_udtf("similar_latents", Arc::new(similar_latents::SimilarLatents::new(host)));
+    context.register_udtf("logit_lens", Arc::new(logit_lens::LogitLens::new(host)));
     context.register_udtf("table_versions", Arc::new(table_versions::TableVersions::new(host)));
 }
 
@@ -139,6 +143,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("semantic_matches", semantic_matches::documentation()),
         ("activations_on", activations_on::documentation()),
         ("neurons_like", neurons_like::documentation()),
+        ("similar_latents", similar_latents::documentation()),
+        ("logit_lens", logit_lens::documentation()),
         ("table_versions", table_versions::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars

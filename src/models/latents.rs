@@ -8,11 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sparse_autoencoders::autoencoder::SparseAutoencoder;
 use sparse_autoencoders::files;
 
+use super::directions::Side;
 use super::hook_points::HookPoint;
+use super::kernels::matmul::{Layout, MatmulScratch, PackedMatrix, matmul};
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 
@@ -143,4 +146,91 @@ impl Autoencoders {
         }
         Ok(found)
     }
+}
+
+/// Latents whose most similar ones are looked for together.
+const ROWS: usize = 256;
+
+/// For each latent of `one` from `first` on, `n` at most, the latent of `other` whose weights on a side are most similar by cosine, and the
+/// cosine, -1..1; of equal ones the lower index. Of an autoencoder with itself, the latent's own row is left out. `None` for a latent
+/// without weights but zeros, and where there is no other latent.
+///
+/// # Errors
+/// [`AutoencoderError::Unusable`] for two whose weights are not of the same width.
+pub fn most_similar(
+    one: &Latents,
+    other: &MostSimilar,
+    first: usize,
+    n: usize,
+) -> Result<Vec<Option<(u32, f32)>>> {
+    let (rows, width) = other.side.weights(&one.autoencoder);
+    if width != other.width {
+        let reason = format!("expected weights of {} values, as '{}' has, got {width}", other.width, other.id);
+        return Err(AutoencoderError::Unusable { id: one.id.clone(), reason }.into());
+    }
+    let last = one.n_latents().min(first + n);
+    let chunks: Vec<usize> = (first..last).step_by(ROWS).collect();
+    let found: Vec<Vec<Option<(u32, f32)>>> = chunks
+        .into_par_iter()
+        .map_init(MatmulScratch::default, |scratch, start| {
+            let end = last.min(start + ROWS);
+            let unit = unit_rows(&rows[start * width..end * width], width);
+            let mut cosines = vec![0.0; (end - start) * other.matrix.columns()];
+            matmul(&unit, &other.matrix, &[], &mut cosines, scratch);
+            let rows = cosines.chunks_exact(other.matrix.columns()).zip(unit.chunks_exact(width)).enumerate();
+            rows.map(|(row, (cosines, unit))| {
+                if unit.iter().all(|value| *value == 0.0) {
+                    return None;
+                }
+                let own = (one.id == other.id).then_some(start + row);
+                let others = cosines.iter().enumerate().filter(|(latent, _)| Some(*latent) != own);
+                let best = others.reduce(|best, next| if next.1 > best.1 { next } else { best });
+                best.map(|(latent, cosine)| (latent as u32, cosine.clamp(-1.0, 1.0)))
+            })
+            .collect()
+        })
+        .collect();
+    Ok(found.concat())
+}
+
+/// The weights of all latents of an autoencoder on one side, made ready for [`most_similar`].
+#[derive(Debug)]
+pub struct MostSimilar {
+    id: String,
+    side: Side,
+    width: usize,
+    /// Rows of length 1, as columns.
+    matrix: PackedMatrix,
+}
+
+impl MostSimilar {
+    /// Of an autoencoder's encoder or decoder rows.
+    pub fn new(latents: &Latents, side: Side) -> Self {
+        let (rows, width) = side.weights(&latents.autoencoder);
+        let unit = unit_rows(rows, width);
+        let matrix = PackedMatrix::new(&unit, width, latents.n_latents(), Layout::ColumnsByDepth);
+        Self { id: latents.id.clone(), side, width, matrix }
+    }
+}
+
+impl Side {
+    /// The rows of all latents, and how long each is.
+    fn weights(self, autoencoder: &SparseAutoencoder) -> (&[f32], usize) {
+        match self {
+            Self::Input => (&autoencoder.w_enc, autoencoder.config.n_inputs),
+            Self::Output => (&autoencoder.w_dec, autoencoder.config.n_outputs),
+        }
+    }
+}
+
+/// Rows divided by their norm; zeros stay zeros.
+fn unit_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut unit = rows.to_vec();
+    for row in unit.chunks_exact_mut(width) {
+        let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        if norm > 0.0 {
+            row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        }
+    }
+    unit
 }
