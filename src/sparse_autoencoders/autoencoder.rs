@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, expect_len};
 use crate::number::Number;
 
-mod decode;
+pub(crate) mod decode;
 pub(crate) mod encode;
 mod normalization;
 #[cfg(test)]

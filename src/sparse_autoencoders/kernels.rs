@@ -7,6 +7,9 @@ use crate::number::Number;
 /// Sums that are kept apart, so that the processor's adders are filled: four registers of 16 floats.
 const LANES: usize = 64;
 
+/// As [`LANES`], for sums in f64.
+const WIDE_LANES: usize = 16;
+
 /// Which vector instructions the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Isa {
@@ -24,9 +27,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             {
                 let avx2 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
-                let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
                 let avx512 = avx2
-                    && avx512.len() == 4
                     && std::arch::is_x86_feature_detected!("avx512f")
                     && std::arch::is_x86_feature_detected!("avx512bw")
                     && std::arch::is_x86_feature_detected!("avx512dq")
@@ -109,6 +110,39 @@ fn folded<T: Number>(mut sums: [T; LANES]) -> T {
         width /= 2;
     }
     sums[0]
+}
+
+multiversion! {
+    /// `Σ x²` in f64.
+    pub fn sum_of_squares<T>(x: &[T]) -> f64 = sum_of_squares_body
+}
+
+#[inline(always)]
+fn sum_of_squares_body<T: Number, const FUSED: bool>(x: &[T]) -> f64 {
+    let mut sums = [0.0_f64; WIDE_LANES];
+    for block in x.chunks(WIDE_LANES) {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            *sum = multiply_add::<f64, FUSED>(x.wide(), x.wide(), *sum);
+        }
+    }
+    sums.iter().sum()
+}
+
+multiversion! {
+    /// `x -= y`; returns `Σ x²` in f64.
+    pub fn subtract_and_square<T>(x: &mut [T], y: &[T]) -> f64 = subtract_and_square_body
+}
+
+#[inline(always)]
+fn subtract_and_square_body<T: Number, const FUSED: bool>(x: &mut [T], y: &[T]) -> f64 {
+    let mut sums = [0.0_f64; WIDE_LANES];
+    for (x, y) in x.chunks_mut(WIDE_LANES).zip(y.chunks(WIDE_LANES)) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *x -= *y;
+            *sum = multiply_add::<f64, FUSED>(x.wide(), x.wide(), *sum);
+        }
+    }
+    sums.iter().sum()
 }
 
 multiversion! {

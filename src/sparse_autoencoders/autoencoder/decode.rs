@@ -1,5 +1,7 @@
 //! Decoding: each row adds up the decoder rows of what fired, `2 L0 n_outputs` operations instead of all latents'.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{InputNormalization, SparseAutoencoder};
@@ -27,6 +29,27 @@ pub(crate) fn decode_rows<T: Number>(
             let row = block * ROWS + row;
             for at in offsets[row]..offsets[row + 1] {
                 add_scaled(values[at], &w_dec[latents[at] as usize * width..][..width], out);
+            }
+        }
+    });
+}
+
+/// Adds to `out` what the latents of a range write.
+pub(crate) fn add_decoded<T: Number>(
+    codes: &Codes<T>,
+    values: &[T],
+    latents: Range<u32>,
+    w_dec: &[T],
+    width: usize,
+    out: &mut [T],
+) {
+    out.par_chunks_mut(ROWS * width).enumerate().for_each(|(block, out)| {
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let row = block * ROWS + row;
+            for at in codes.offsets[row]..codes.offsets[row + 1] {
+                if latents.contains(&codes.latents[at]) && values[at] != T::ZERO {
+                    add_scaled(values[at], &w_dec[codes.latents[at] as usize * width..][..width], out);
+                }
             }
         }
     });
