@@ -23,7 +23,7 @@ use crate::random::mix;
 
 /// Bytes of a row in a bucket beside its activations: number, sequence, position.
 const HEAD: usize = 8 + 8 + 4;
-/// Bytes that wait for each bucket.
+/// Bytes that wait for each bucket, at most.
 const BUCKET_BUFFER: usize = 1 << 16;
 /// Bytes that are read from a file at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -84,8 +84,9 @@ pub fn shuffle(store: &StoreFolder, options: ShuffleOptions, progress: &mut dyn 
         return Ok(done);
     }
     let form = RowForm { width: manifest.contents.width, values: manifest.contents.values };
-    let shuffle = Shuffle { store, form, seed: options.seed, buckets: folder.join("buckets"), folder };
-    let n_buckets = shuffle.n_buckets(n_rows, options.memory_limit)?;
+    let buckets = folder.join("buckets");
+    let shuffle = Shuffle { store, form, seed: options.seed, memory_limit: options.memory_limit, buckets, folder };
+    let n_buckets = shuffle.n_buckets(n_rows)?;
     let dealt = shuffle.deal(n_buckets, &mut |done| progress(done, 2 * n_rows))?;
     let mut rows = Vec::with_capacity(dealt.n_buckets);
     let mut done = n_rows;
@@ -110,25 +111,24 @@ struct Shuffle<'a> {
     store: &'a StoreFolder,
     form: RowForm,
     seed: u64,
+    memory_limit: usize,
     folder: PathBuf,
     buckets: PathBuf,
 }
 
 impl Shuffle<'_> {
     /// Buckets of at most a third of the memory on average: one is held as it was read and once more as rows of a file.
-    fn n_buckets(&self, n_rows: u64, memory_limit: usize) -> Result<usize> {
+    fn n_buckets(&self, n_rows: u64) -> Result<usize> {
         let record = (HEAD + self.form.bytes()) as u64;
-        let bytes = (memory_limit as u64 / 3).max(1);
-        let n_buckets = (n_rows * record).div_ceil(bytes).max(1);
-        let buffers = n_buckets * BUCKET_BUFFER as u64;
-        if memory_limit as u64 / 3 < record || (n_buckets > 1 && buffers > memory_limit as u64 * 2) {
+        let bytes = self.memory_limit as u64 / 3;
+        if bytes < record {
             return Err(Error::Argument {
                 argument: "--memory".to_owned(),
-                expected: format!("more for {n_rows} rows of {record} bytes"),
-                got: format!("{memory_limit} bytes"),
+                expected: format!("enough for three rows of {record} bytes"),
+                got: format!("{} bytes", self.memory_limit),
             });
         }
-        Ok(n_buckets as usize)
+        Ok((n_rows * record).div_ceil(bytes).max(1) as usize)
     }
 
     fn bucket_path(&self, number: usize) -> PathBuf {
@@ -147,8 +147,9 @@ impl Shuffle<'_> {
             return Ok(dealt);
         }
         fs::create_dir_all(&self.buckets).map_err(|source| Error::File { path: self.buckets.clone(), source })?;
+        let buffer = (self.memory_limit / 3 / dealt.n_buckets).min(BUCKET_BUFFER);
         let mut buckets = (0..dealt.n_buckets)
-            .map(|number| open_at(&self.bucket_path(number), dealt.lengths[number]))
+            .map(|number| open_at(&self.bucket_path(number), dealt.lengths[number], buffer))
             .collect::<Result<Vec<_>>>()?;
         let record = (HEAD + self.form.bytes()) as u64;
         let batch_rows = (READ_BYTES / self.form.bytes()).max(1);
@@ -241,12 +242,12 @@ fn head<const N: usize>(row: &[u8], from: usize) -> [u8; N] {
 }
 
 /// A file for appending behind its first `length` bytes; what follows them is cut off.
-fn open_at(path: &Path, length: u64) -> Result<BufWriter<File>> {
+fn open_at(path: &Path, length: u64, buffer: usize) -> Result<BufWriter<File>> {
     let fault = |source| Error::File { path: path.to_owned(), source };
     let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fault)?;
     file.set_len(length).map_err(fault)?;
     file.seek(SeekFrom::End(0)).map_err(fault)?;
-    Ok(BufWriter::with_capacity(BUCKET_BUFFER, file))
+    Ok(BufWriter::with_capacity(buffer, file))
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {

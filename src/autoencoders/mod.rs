@@ -4,6 +4,8 @@
 //! `_sparse_autoencoders/<id>/` inside the lake ([`publish`]), with a row of table `sparse_autoencoders` for each; that the latents of
 //! each are units like neurons is done in [`crate::models::latents`].
 
+pub mod evaluate;
+pub mod example;
 pub mod publish;
 pub mod rows;
 pub mod train;

@@ -15,6 +15,7 @@ use crate::pipeline::steps::ENCODED;
 use crate::session::SessionOptions;
 use crate::tables::lake::Lake;
 
+mod evaluate;
 mod train;
 
 #[derive(Debug, Args)]
@@ -41,6 +42,12 @@ One autoencoder for every combination of the lists. A training that was cut shor
         #[command(flatten)]
         lake: ExistingLake,
     },
+    /// Measure what an autoencoder reconstructs, and what the model loses by it.
+    #[command(after_help = "Example:
+  neuronlake sae evaluate my_sae --windows 512
+
+Rows of table autoencoder_metrics; docs/sparse-autoencoders.md defines each metric.")]
+    Evaluate(Box<evaluate::Evaluate>),
     /// Write every firing of every latent over a corpus to table activations.
     #[command(after_help = "Example:
   neuronlake sae encode my_sae --corpus './texts/*.txt'")]
@@ -78,6 +85,7 @@ pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
     match &command.action {
         SaeAction::Train(command) => train::train(arguments, command).await,
         SaeAction::List { format, lake } => list(lake.open()?, *format).await,
+        SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,
         SaeAction::Encode(command) => encode(arguments, command).await,
     }
 }
