@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
 
+pub mod autoencoder;
 pub mod device;
 mod engine;
 mod status;
@@ -675,6 +676,9 @@ pub enum Error {
     /// A search or its index.
     #[error(transparent)]
     Search(#[from] crate::search::error::SearchError),
+    /// Stored activations or a sparse autoencoder.
+    #[error(transparent)]
+    Autoencoder(#[from] autoencoder::AutoencoderError),
     /// Arrow refused.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),

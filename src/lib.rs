@@ -48,6 +48,9 @@ pub mod distributed;
 
 pub mod pipeline;
 
+pub mod activation_store;
+pub mod autoencoders;
+
 pub mod exchange;
 
 pub mod docs;

@@ -20,6 +20,7 @@ use crate::completions::language_models::{LanguageModelOptions, LanguageModels};
 use crate::error::{Error, Result};
 use crate::functions::{self, Host, IndexedViews, MethodRegistry};
 use crate::models::cache::Models;
+use crate::models::latents::Autoencoders;
 use crate::neurons::pass::PassProgress;
 use crate::pipeline::queries::{Kind, of_kind, written};
 use crate::scores::leak::LeakRule;
@@ -138,6 +139,9 @@ impl Session {
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("main", schema)?;
         context.register_catalog("lake", Arc::new(catalog));
+        if let Some(folder) = lake.autoencoders_path() {
+            models.attach(Autoencoders::in_folder(folder));
+        }
         let progress = Arc::new(PassProgress::default());
         let methods = Arc::new(MethodRegistry::new(LanguageModels::open(LanguageModelOptions {
             lake: Some(lake.clone()),

@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Import(Box<super::import::Import>),
     /// Write what a lake holds of units in the formats of other programs.
     Export(Box<super::export::Export>),
+    /// Write activations of a model to disk, in the order of the corpus and in a random one.
+    Activations(super::activations::Activations),
+    /// Train, import, evaluate and encode with sparse autoencoders.
+    Sae(Box<super::sae::Sae>),
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.
@@ -171,6 +175,9 @@ pub(crate) struct Run {
     /// Also write every activation above this quantile of its neuron to table activations, e.g. 0.99.
     #[arg(long, value_name = "QUANTILE")]
     pub(crate) firings_above: Option<f64>,
+    /// Also write every firing of the latents of sparse autoencoders to table activations.
+    #[arg(long)]
+    pub(crate) encode: bool,
     /// Memory for the state of a pass, in GiB; hook points that do not fit take another pass.
     #[arg(long, default_value_t = 4.0, value_name = "GIB")]
     pub(crate) memory: f64,

@@ -1,5 +1,6 @@
 //! The command line: what faces people at a terminal. Only this folder prints.
 
+mod activations;
 mod arguments;
 mod cluster;
 mod cost;
@@ -19,6 +20,7 @@ pub mod prompt;
 mod pull;
 mod query;
 mod run;
+mod sae;
 mod search;
 mod search_arguments;
 mod selftest;
@@ -94,6 +96,8 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Cost(command) => cost::cost(command).await,
         Command::Import(command) => import::run(arguments, command).await,
         Command::Export(command) => export::run(command).await,
+        Command::Activations(command) => Box::pin(activations::activations(arguments, command)).await,
+        Command::Sae(command) => Box::pin(sae::sae(arguments, command)).await,
         Command::Pull(command) => pull::pull(arguments, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());

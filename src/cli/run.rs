@@ -114,6 +114,7 @@ fn settings(command: &Run) -> Result<Settings> {
         ablation: command.ablation,
         force: command.force,
         firings_above: command.firings_above,
+        encode: command.encode,
         memory_limit: (command.memory * f64::from(1 << 30)) as usize,
         from: command.from.clone(),
         to: command.to.clone(),

@@ -18,6 +18,7 @@ impl Error {
             | Self::SettingsChanged { .. } => 2,
             Self::Device(error) => error.exit_code(),
             Self::Exchange(fault) => fault.exit_code(),
+            Self::Autoencoder(error) => error.exit_code(),
             Self::Search(error) if error.is_usage() => 2,
             Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,

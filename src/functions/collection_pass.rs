@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
@@ -25,6 +26,7 @@ use crate::hash;
 use crate::models::config::Family;
 use crate::models::hook_points::HookPoint;
 use crate::models::subject_model::SubjectModel;
+use crate::neurons::lanes::BLOCK;
 use crate::neurons::collector::{Collector, CollectorConfig, HookUnits};
 use crate::neurons::pass::{ForwardPass, OwnedWindow, PassProgress};
 use crate::neurons::selection::NeuronSelection;
@@ -93,6 +95,14 @@ impl CollectionOptions {
 }
 
 impl FirstToken {
+    /// `keep` or `mask`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Mask => "mask",
+        }
+    }
+
     /// The policy for a model that the user left open.
     pub fn default_of(model: &SubjectModel) -> Self {
         if model.config().family == Family::Llama { Self::Mask } else { Self::Keep }
@@ -150,24 +160,37 @@ impl Collection {
         // In order of computation, so that a checkpoint of the same set is found again.
         let order = self.model.hook_points();
         missing.sort_by_key(|hook| order.iter().position(|other| other == hook));
-        for group in self.groups(missing).await? {
-            self.pass(&folder, &group).await?;
+        let groups = self.groups(missing).await?;
+        for group in &groups {
+            if group.part.is_none() || !group.file(&folder, 0).exists() {
+                self.pass(&folder, group).await?;
+            }
         }
+        join_parts(&folder, &groups)?;
         Ok(wanted)
     }
 
-    /// Hook points in groups whose state fits the memory limit, each with its configuration.
+    /// Hook points in groups whose state fits the memory limit, each with its configuration. One that does not fit alone, as the
+    /// latents of a large autoencoder, is taken in parts.
     async fn groups(&self, hooks: Vec<HookPoint>) -> Result<Vec<Group>> {
         let reader = SequenceReader::new(&self.context, self.model.id(), &self.corpus);
         let window = reader.longest().await?;
         let strategy = SplitStrategy::parse(&self.options.split, self.options.seed)?;
         let mut config = CollectorConfig::new(&strategy, self.options.seed, window);
         let mut groups: Vec<Vec<(HookPoint, HookUnits)>> = vec![Vec::new()];
+        let mut parts: Vec<(usize, HookPoint, HookUnits)> = Vec::new();
         let mut held = 0;
         let limit = self.options.memory_limit - self.options.memory_limit / TOKEN_MEANS_SHARE;
         for hook in hooks {
             let units = self.neurons.units(&hook)?;
             let bytes = units.units().len() * config.state_bytes();
+            if bytes > limit && hook.latents().is_some() {
+                let at_once = (limit / config.state_bytes() / BLOCK * BLOCK).max(BLOCK);
+                for (number, some) in units.units().chunks(at_once).enumerate() {
+                    parts.push((number, hook.clone(), HookUnits::selected(hook.name(), hook.width(), some.to_vec())?));
+                }
+                continue;
+            }
             if held > 0 && held + bytes > limit {
                 groups.push(Vec::new());
                 held = 0;
@@ -177,16 +200,23 @@ impl Collection {
                 group.push((hook, units));
             }
         }
-        let most: usize = groups.iter().map(|g| g.iter().map(|(_, u)| u.units().len()).sum()).max().unwrap_or_default();
+        groups.retain(|group| !group.is_empty());
+        let of_parts = parts.iter().map(|(_, _, units)| units.units().len());
+        let of_groups = groups.iter().map(|group| group.iter().map(|(_, units)| units.units().len()).sum());
+        let most: usize = of_groups.chain(of_parts).max().unwrap_or_default();
         let n_tokens = self.options.memory_limit / TOKEN_MEANS_SHARE / (4 * most.max(1));
         config.tracked_token_ids = tracked_tokens(&self.context, self.model.id(), &self.corpus, n_tokens).await?;
-        Ok(groups
-            .into_iter()
-            .map(|group| {
-                let (hooks, units) = group.into_iter().unzip();
-                Group { hooks, units, config: config.clone() }
-            })
-            .collect())
+        let whole = groups.into_iter().map(|group| {
+            let (hooks, units) = group.into_iter().unzip();
+            Group { hooks, units, config: config.clone(), part: None }
+        });
+        let parts = parts.into_iter().map(|(number, hook, units)| Group {
+            hooks: vec![hook],
+            units: vec![units],
+            config: config.clone(),
+            part: Some(number),
+        });
+        Ok(whole.chain(parts).collect())
     }
 
     async fn pass(&self, folder: &Path, group: &Group) -> Result<()> {
@@ -241,6 +271,47 @@ struct Group {
     hooks: Vec<HookPoint>,
     units: Vec<HookUnits>,
     config: CollectorConfig,
+    /// Number of the part, where the group is a part of one hook point's units.
+    part: Option<usize>,
+}
+
+impl Group {
+    /// The file of a hook point, or of the part of it.
+    fn file(&self, folder: &Path, hook: usize) -> PathBuf {
+        let path = folder.join(file_name(self.hooks[hook].name()));
+        match self.part {
+            None => path,
+            Some(number) => path.with_extension(format!("arrow-{number}")),
+        }
+    }
+}
+
+/// Puts the parts of hook points together, in order, into their files.
+fn join_parts(folder: &Path, groups: &[Group]) -> Result<()> {
+    let mut names: Vec<&str> = groups.iter().filter(|group| group.part.is_some()).map(|g| g.hooks[0].name()).collect();
+    names.dedup();
+    for name in names {
+        let parts: Vec<PathBuf> = groups
+            .iter()
+            .filter(|group| group.part.is_some() && group.hooks[0].name() == name)
+            .map(|group| group.file(folder, 0))
+            .collect();
+        replace_file(&folder.join(file_name(name)), |file| {
+            let mut writer = FileWriter::try_new(file, &unit_schema())?;
+            for part in &parts {
+                let open = File::open(part).map_err(|source| Error::File { path: part.clone(), source })?;
+                for batch in FileReader::try_new_buffered(open, None)? {
+                    writer.write(&batch?)?;
+                }
+            }
+            writer.finish()?;
+            Ok(())
+        })?;
+        for part in parts {
+            std::fs::remove_file(&part).map_err(|source| Error::File { path: part.clone(), source })?;
+        }
+    }
+    Ok(())
 }
 
 struct Work<'a> {
@@ -294,7 +365,7 @@ impl Work<'_> {
                 hook_point: hook.clone(),
                 quantile_levels: self.group.config.quantiles.clone(),
             };
-            replace_file(&folder.join(file_name(hook.name())), |file| {
+            replace_file(&self.group.file(folder, index), |file| {
                 let mut writer = FileWriter::try_new(file, &unit_schema())?;
                 let mut units = collector.finish(index);
                 loop {
@@ -323,7 +394,8 @@ struct Checkpoint {
 impl Checkpoint {
     fn at(folder: &Path, group: &Group) -> Self {
         let names: Vec<&str> = group.hooks.iter().map(HookPoint::name).collect();
-        let path = folder.join(format!("{}.checkpoint", hash::text(&names.join(" "))));
+        let part = group.part.map_or(String::new(), |number| format!(" {number}"));
+        let path = folder.join(format!("{}.checkpoint", hash::text(&(names.join(" ") + &part))));
         Self { path, written_at: Instant::now(), took: Duration::ZERO }
     }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float32Builder, Int32Array, Int32Builder, Int64Builder, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayBuilder, AsArray, Float32Builder, Int32Array, Int32Builder, Int64Builder, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{ScalarValue, plan_err};
@@ -67,7 +69,7 @@ impl TableFunctionImpl for Firings {
     }
 }
 
-fn schema() -> SchemaRef {
+pub(super) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("model", DataType::Utf8, false),
         Field::new("hook_point", DataType::Utf8, false),
@@ -172,8 +174,9 @@ fn scan(
     Ok(batches)
 }
 
+/// Firings on their way into a batch.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     neuron: Int32Builder,
     sequence: Int64Builder,
     position: Int32Builder,
@@ -181,14 +184,18 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, unit: usize, sequence: i64, position: usize, activation: f32) {
+    pub(super) fn len(&self) -> usize {
+        ArrayBuilder::len(&self.neuron)
+    }
+
+    pub(super) fn push(&mut self, unit: usize, sequence: i64, position: usize, activation: f32) {
         self.neuron.append_value(unit as i32);
         self.sequence.append_value(sequence);
         self.position.append_value(position as i32);
         self.activation.append_value(activation);
     }
 
-    fn finish(mut self, collection: &Collection, hook_point: &HookPoint) -> Result<RecordBatch, Error> {
+    pub(super) fn finish(mut self, collection: &Collection, hook_point: &HookPoint) -> Result<RecordBatch, Error> {
         let neuron = self.neuron.finish();
         let n = neuron.len();
         let layer = hook_point.layer().map(|layer| layer as i32);

@@ -39,6 +39,7 @@ mod calibrate;
 mod collect_activations;
 mod collection_pass;
 mod document_split;
+mod encode;
 mod explain;
 mod explanation_matches;
 mod explanation_scan;
@@ -48,6 +49,7 @@ mod heatmap;
 mod judge;
 mod judgement_summaries;
 mod keyword_matches;
+mod logit_lens;
 mod lookups;
 mod mentions;
 mod methods;
@@ -60,6 +62,7 @@ mod records;
 mod revision;
 mod score_summaries;
 mod semantic_matches;
+mod similar_latents;
 mod simulate;
 mod split_records;
 mod stream;
@@ -72,6 +75,7 @@ mod window_sums;
 
 pub(crate) use collect_activations::Host;
 pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+pub(crate) use collection_pass::{SequenceReader, literal, sequence_windows};
 pub(crate) use explanation_matches::IndexedViews;
 pub use methods::{Method, MethodRegistry};
 
@@ -104,10 +108,13 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("read_corpus", Arc::new(read_corpus::ReadCorpus));
     context.register_udtf("collect_activations", Arc::new(collect_activations::CollectActivations::new(host)));
     context.register_udtf("firings", Arc::new(firings::Firings::new(host)));
+    context.register_udtf("encode", Arc::new(encode::Encode::new(host)));
     context.register_udtf("keyword_matches", Arc::new(keyword_matches::KeywordMatches::new(host)));
     context.register_udtf("semantic_matches", Arc::new(semantic_matches::SemanticMatches::new(host)));
     context.register_udtf("activations_on", Arc::new(activations_on::ActivationsOn::new(host)));
     context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
+    context.register_udtf("similar_latents", Arc::new(similar_latents::SimilarLatents::new(host)));
+    context.register_udtf("logit_lens", Arc::new(logit_lens::LogitLens::new(host)));
     context.register_udtf("table_versions", Arc::new(table_versions::TableVersions::new(host)));
 }
 
@@ -131,10 +138,13 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("read_corpus", read_corpus::documentation()),
         ("collect_activations", collect_activations::documentation()),
         ("firings", firings::documentation()),
+        ("encode", encode::documentation()),
         ("keyword_matches", keyword_matches::documentation()),
         ("semantic_matches", semantic_matches::documentation()),
         ("activations_on", activations_on::documentation()),
         ("neurons_like", neurons_like::documentation()),
+        ("similar_latents", similar_latents::documentation()),
+        ("logit_lens", logit_lens::documentation()),
         ("table_versions", table_versions::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars

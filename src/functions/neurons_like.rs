@@ -108,11 +108,11 @@ impl NeuronsLike {
         };
         let hooks = match (&options.hook_points, hook_point.layer()) {
             (Some(pattern), _) => model.select_hook_points(pattern)?,
-            (None, Some(_)) => {
+            (None, Some(_)) if hook_point.latents().is_none() => {
                 let same = |hook: &&HookPoint| hook.kind() == hook_point.kind();
                 model.hook_points().iter().filter(same).cloned().collect()
             }
-            (None, None) => vec![hook_point.clone()],
+            (None, _) => vec![hook_point.clone()],
         };
         let side = if let By::Weights(side) = by { side } else { Side::Input };
         let weights = model.unit_weights(&hook_point, neuron, side)?;
@@ -254,7 +254,7 @@ pub(crate) fn documentation() -> Documentation {
         "How similar every unit is to one unit: model, hook_point, layer, neuron, similarity (-1..1), the unit itself among them. \
          by is 'input' (cosine of the weights that read the residual stream; of a SwiGLU MLP the gate's), 'output' (cosine of \
          the weights that write to it) or 'activations' (Pearson correlation over the token sequences of a corpus of the \
-         lake, in one pass with sums in f64). Units are those of the same kind of hook point in all layers; options is a JSON \
+         lake, in one pass with sums in f64). Units are those of the same kind of hook point in all layers, or of the same autoencoder; options is a JSON \
          object: hook_points (a pattern), and for activations corpus, sequences (a seeded sample of so many), seed, first_token \
          (keep or mask, as in a collection). NULL where a unit has no such weights, only zeros, or a constant activation.",
         "neurons_like(model, hook_point, neuron, by [, options])",

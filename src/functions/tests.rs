@@ -31,8 +31,11 @@ fn every_function_is_documented() {
         "read_corpus",
         "collect_activations",
         "firings",
+        "encode",
         "activations_on",
         "neurons_like",
+        "similar_latents",
+        "logit_lens",
         "keyword_matches",
         "semantic_matches",
         "table_versions",
@@ -64,6 +67,7 @@ async fn every_example_runs_as_it_is() {
         ..Settings::default()
     };
     pipeline::run(&session, &settings, &Silent).await.unwrap();
+    crate::autoencoders::example::publish_example(&session).await.unwrap();
     for doc in documentation() {
         let rows = session.sql(&doc.example).await.unwrap_or_else(|error| panic!("{}: {error}", doc.name));
         let batches = rows.collect().await.unwrap_or_else(|error| panic!("{}: {error}", doc.name));

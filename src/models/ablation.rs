@@ -4,14 +4,20 @@
 //! move when a neuron is replaced by its simulation, against how far they move when it is replaced by its mean. This module
 //! gives the distances; the score is `1 - simulated / mean` of their averages over windows.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
+use sparse_autoencoders::autoencoder::InputNormalization;
+use sparse_autoencoders::codes::Codes;
 
 use super::decoder::{Decoder, Mlp};
 use super::forward::{Entry, Scratch, Taps};
 use super::hook_points::{HookKind, HookPoint};
 use super::kernels::matmul::{MatmulScratch, PackedMatrix, matmul};
+use super::latents::Latents;
 use super::subject_model::SubjectModel;
 use super::token_batch::TokenBatch;
+use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 
 /// Tokens that go through the upper layers together on one thread, about.
@@ -40,7 +46,8 @@ pub struct Replacement {
 /// depend on the number of threads or on the other replacements. A window without tokens has divergence 0.
 ///
 /// Hook points that write to the residual stream linearly can be replaced: `mlp.hook_post`, `attn.hook_z`, `attn.hook_result`,
-/// `hook_attn_out`, `hook_mlp_out`, `hook_embed`, `hook_pos_embed` and the residual stream itself.
+/// `hook_attn_out`, `hook_mlp_out`, `hook_embed`, `hook_pos_embed`, the residual stream itself, and the latents of an
+/// autoencoder that gives the values of one of these: a latent adds its value times its decoder row.
 ///
 /// # Errors
 /// [`Error::Argument`] for another hook point and for values that are not finite, [`Error::NeuronOutOfRange`], [`Error::LengthMismatch`] for a replacement that
@@ -88,12 +95,33 @@ pub fn divergences(
 }
 
 /// How a hook point's values get into the residual stream.
-struct Place<'m> {
+pub(super) struct Place<'m> {
     /// The hook point of the residual stream that the values have just been added to.
-    residual: HookPoint,
+    pub(super) residual: HookPoint,
     /// Where the pass goes on from there.
-    entry: Entry,
+    pub(super) entry: Entry,
     write: Write<'m>,
+    /// Width of the values that are written.
+    width_in: usize,
+    /// The autoencoder, where the values are latents: they get there through its decoder.
+    latents: Option<Arc<Latents>>,
+}
+
+/// What a neuron adds to a row of the residual stream for each unit of its value.
+enum Direction {
+    /// `[d_model]`.
+    Vector(Vec<f32>),
+    /// One coordinate.
+    Coordinate(usize),
+}
+
+impl Direction {
+    fn add(&self, delta: f32, row: &mut [f32]) {
+        match self {
+            Self::Vector(vector) => row.iter_mut().zip(vector).for_each(|(value, weight)| *value += delta * weight),
+            Self::Coordinate(coordinate) => row[*coordinate] += delta,
+        }
+    }
 }
 
 enum Write<'m> {
@@ -104,7 +132,11 @@ enum Write<'m> {
 }
 
 impl<'m> Place<'m> {
-    fn of(model: &'m SubjectModel, hook: &HookPoint) -> Result<Self> {
+    pub(super) fn of(model: &'m SubjectModel, hook: &HookPoint) -> Result<Self> {
+        if let Some(latents) = hook.latents() {
+            let output = model.select_hook_points(&latents.place.output_hook_point)?;
+            return Ok(Self { latents: Some(Arc::clone(latents)), ..Self::of(model, &output[0])? });
+        }
         let decoder: &'m Decoder = model.decoder();
         let layer = hook.layer().unwrap_or(0);
         let block = decoder.blocks.get(layer);
@@ -132,19 +164,39 @@ impl<'m> Place<'m> {
             HookKind::ResidMid => Entry::Mlp(layer),
             _ => Entry::Attention(layer + 1),
         };
-        Ok(Self { residual: model.hook_point(kind, Some(layer))?, entry, write })
+        Ok(Self { residual: model.hook_point(kind, Some(layer))?, entry, write, width_in: hook.width(), latents: None })
     }
 
-    /// Adds `delta` of a neuron to one row of the residual stream.
-    fn add(&self, neuron: usize, delta: f32, row: &mut [f32]) {
+    fn direction(&self, neuron: usize) -> Direction {
+        match (&self.latents, &self.write) {
+            (Some(latents), _) => {
+                let width = latents.autoencoder.config.n_outputs;
+                Direction::Vector(self.written(&latents.autoencoder.w_dec[neuron * width..(neuron + 1) * width]))
+            }
+            (None, Write::Row(matrix)) => Direction::Vector(matrix.row(neuron).collect()),
+            (None, Write::Coordinate) => Direction::Coordinate(neuron % self.residual.width()),
+        }
+    }
+
+    /// What rows of changes `[n, width]` of the hook point's values change in the residual stream, `[n, d_model]`.
+    pub(super) fn written(&self, changes: &[f32]) -> Vec<f32> {
+        let d_model = self.residual.width();
         match self.write {
             Write::Row(matrix) => {
-                row.iter_mut().zip(matrix.row(neuron)).for_each(|(value, weight)| *value += delta * weight);
+                let mut out = vec![0.0; changes.len() / matrix.depth() * d_model];
+                matmul(changes, matrix, &[], &mut out, &mut MatmulScratch::default());
+                out
             }
-            Write::Coordinate => {
-                let d_model = row.len();
-                row[neuron % d_model] += delta;
-            }
+            // The values of all heads go into one stream.
+            Write::Coordinate if self.width_in != d_model => changes
+                .chunks_exact(self.width_in)
+                .flat_map(|row| {
+                    let mut sum = vec![0.0; d_model];
+                    row.iter().enumerate().for_each(|(i, value)| sum[i % d_model] += value);
+                    sum
+                })
+                .collect(),
+            Write::Coordinate => changes.to_vec(),
         }
     }
 }
@@ -155,6 +207,8 @@ struct Window<'a> {
     /// Values at the hook point, `[n_tokens, width]`.
     values: Vec<f32>,
     width: usize,
+    /// What a change of a latent is multiplied by at each token, `[n_tokens]`; empty where that is 1.
+    scales: Vec<f32>,
     /// The residual stream at the place, `[n_tokens, d_model]`.
     residual: Vec<f32>,
     /// What the unembedding reads, `[n_tokens, d_model]`.
@@ -166,11 +220,29 @@ impl<'a> Window<'a> {
         let last = model.hook_point(HookKind::LnFinalNormalized, None)?;
         let mut read = [const { Vec::new() }; 3];
         let offsets = [0, token_ids.len()];
-        let hooks = [hook.clone(), place.residual.clone(), last];
+        // Of an autoencoder the inputs are read, because its rows may have scales of their own.
+        let base = if hook.latents().is_some() { model.hook_point(hook.kind(), hook.layer())? } else { hook.clone() };
+        let hooks = [base, place.residual.clone(), last];
         let mut keep = |index: usize, values: &[f32]| read[index] = values.to_vec();
         model.forward(&TokenBatch::new(token_ids, &offsets)?, &hooks, &mut keep, &mut Scratch::default())?;
-        let [values, residual, last] = read;
-        Ok(Self { token_ids, values, width: hook.width(), residual, last })
+        let [mut values, residual, last] = read;
+        let mut scales = Vec::new();
+        if let Some(latents) = hook.latents() {
+            let mut codes = Codes::default();
+            latents.autoencoder.encode(&values, &mut codes).map_err(AutoencoderError::from)?;
+            let mut dense = vec![0.0; token_ids.len() * hook.width()];
+            for (row, dense) in dense.chunks_exact_mut(hook.width()).enumerate() {
+                let (latents, values) = codes.row(row);
+                latents.iter().zip(values).for_each(|(latent, value)| dense[*latent as usize] = *value);
+            }
+            values = dense;
+            scales = match latents.autoencoder.config.input_normalization {
+                InputNormalization::None => Vec::new(),
+                InputNormalization::Scale { outputs, .. } => vec![(1.0 / outputs) as f32; token_ids.len()],
+                _ => codes.row_scales,
+            };
+        }
+        Ok(Self { token_ids, values, width: hook.width(), scales, residual, last })
     }
 
     /// What the unembedding reads with each replacement, `[n_replacements, n_tokens, d_model]`.
@@ -185,10 +257,13 @@ impl<'a> Window<'a> {
         let mut residual = self.residual.repeat(replacements.len());
         for (replacement, rows) in replacements.iter().zip(residual.chunks_exact_mut(self.residual.len())) {
             let neuron = replacement.neuron as usize;
+            let direction = place.direction(neuron);
             let activations = self.values.iter().skip(neuron).step_by(self.width);
-            for ((row, activation), value) in rows.chunks_exact_mut(d_model).zip(activations).zip(&replacement.values) {
+            let changes = activations.zip(&replacement.values).enumerate();
+            for (row, (token, (activation, value))) in rows.chunks_exact_mut(d_model).zip(changes) {
                 if let Some(value) = value {
-                    place.add(neuron, value - activation, row);
+                    let scale = self.scales.get(token).copied().unwrap_or(1.0);
+                    direction.add((value - activation) * scale, row);
                 }
             }
         }

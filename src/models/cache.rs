@@ -1,8 +1,9 @@
 //! Subject models by their source, each loaded once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::latents::Autoencoders;
 use super::source::ModelSource;
 use super::subject_model::SubjectModel;
 use crate::error::{Error, Result};
@@ -12,12 +13,24 @@ use crate::error::{Error, Result};
 pub struct Models {
     loaded: Mutex<HashMap<String, Arc<SubjectModel>>>,
     only: Option<Vec<String>>,
+    autoencoders: OnceLock<Arc<Autoencoders>>,
 }
 
 impl Models {
     /// Models of these sources and no others.
     pub fn only(sources: Vec<String>) -> Self {
-        Self { loaded: Mutex::default(), only: Some(sources) }
+        Self { only: Some(sources), ..Self::default() }
+    }
+
+    /// Gives the models loaded from now on the autoencoders of a lake; the first lake counts.
+    pub fn attach(&self, autoencoders: Autoencoders) {
+        // Models belong to one session, and a session to one lake.
+        let _ = self.autoencoders.set(Arc::new(autoencoders));
+    }
+
+    /// The autoencoders of the lake; `None` outside a lake.
+    pub fn autoencoders(&self) -> Option<&Arc<Autoencoders>> {
+        self.autoencoders.get()
     }
 
     /// The model of a source (`default`, a folder or a file), loaded now if it was not before.
@@ -34,7 +47,11 @@ impl Models {
         if let Some(model) = loaded.get(source) {
             return Ok(Arc::clone(model));
         }
-        let model = Arc::new(SubjectModel::load(&ModelSource::from(source))?);
+        let model = SubjectModel::load(&ModelSource::from(source))?;
+        let model = Arc::new(match self.autoencoders.get() {
+            Some(autoencoders) => model.with_autoencoders(Arc::clone(autoencoders)),
+            None => model,
+        });
         loaded.insert(source.to_owned(), Arc::clone(&model));
         Ok(model)
     }

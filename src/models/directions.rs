@@ -12,13 +12,21 @@ use crate::error::{Error, Result};
 /// Rows that one thread compares at a time.
 const ROWS: usize = 256;
 
+/// The cosine of two vectors, with sums in f64; `None` where one of them is zero.
+pub fn cosine_of(a: &[f32], b: &[f32]) -> Option<f64> {
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let length = (product(a, a) * product(b, b)).sqrt();
+    (length > 0.0).then(|| (product(a, b) / length).clamp(-1.0, 1.0))
+}
+
 /// Which of a unit's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Those it reads the normalised residual stream with: of an MLP neuron its column of the input matrix (in a SwiGLU MLP of the gate,
-    /// for `hook_pre_linear` of what the gate is multiplied with), of an attention output its column of the value matrix.
+    /// for `hook_pre_linear` of what the gate is multiplied with), of an attention output its column of the value matrix, of an
+    /// autoencoder's latent its encoder row.
     Input,
-    /// Those it writes to the residual stream with: its row of the MLP's or the attention's output matrix.
+    /// Those it writes to the residual stream with: its row of the MLP's or the attention's output matrix, of a latent its decoder row.
     Output,
 }
 
@@ -30,6 +38,8 @@ enum Weights<'a> {
     Values { matrix: &'a PackedMatrix, first: usize, d_head: usize, group: usize },
     /// Unit n is row n.
     Rows(&'a PackedMatrix),
+    /// Unit n is row n of a matrix of that many columns, as an autoencoder has it.
+    Latents(&'a [f32], usize),
 }
 
 impl Weights<'_> {
@@ -37,7 +47,7 @@ impl Weights<'_> {
         match self {
             Self::Columns(_, first) => first + neuron,
             Self::Values { first, d_head, group, .. } => first + neuron / d_head / group * d_head + neuron % d_head,
-            Self::Rows(_) => neuron,
+            Self::Rows(_) | Self::Latents(..) => neuron,
         }
     }
 
@@ -45,12 +55,20 @@ impl Weights<'_> {
         match self {
             Self::Columns(matrix, _) | Self::Values { matrix, .. } => matrix.column(self.column(neuron)).collect(),
             Self::Rows(matrix) => matrix.row(neuron).collect(),
+            Self::Latents(rows, width) => rows[neuron * width..(neuron + 1) * width].to_vec(),
         }
     }
 }
 
 impl SubjectModel {
-    fn weights(&self, hook: &HookPoint, side: Side) -> Option<Weights<'_>> {
+    fn weights<'a>(&'a self, hook: &'a HookPoint, side: Side) -> Option<Weights<'a>> {
+        if let Some(latents) = hook.latents() {
+            let autoencoder = &latents.autoencoder;
+            return Some(match side {
+                Side::Input => Weights::Latents(&autoencoder.w_enc, autoencoder.config.n_inputs),
+                Side::Output => Weights::Latents(&autoencoder.w_dec, autoencoder.config.n_outputs),
+            });
+        }
         let config = self.config();
         let Block { qkv, attention_out, mlp, .. } = &self.decoder().blocks[hook.layer()?];
         Some(match (side, hook.kind(), mlp) {
@@ -108,6 +126,9 @@ impl SubjectModel {
                     (0..n_chunks).into_par_iter().map(|chunk| with_rows(matrix, rows(chunk), vector)).collect();
                 chunks.concat()
             }
+            // Of another width than the vector, they are not of the same space.
+            Weights::Latents(_, width) if *width != vector.len() => vec![None; hook.width()],
+            Weights::Latents(rows, width) => rows.par_chunks_exact(*width).map(|row| cosine_of(row, vector)).collect(),
         }
     }
 }

@@ -41,11 +41,13 @@ pub(crate) struct Taps<'a> {
     hooks: &'a [HookPoint],
     sink: &'a mut dyn FnMut(usize, &[f32]),
     left: usize,
+    /// Latents of one hook point, `[n_tokens, n_latents]`.
+    latents: Vec<f32>,
 }
 
 impl<'a> Taps<'a> {
     pub(crate) fn new(hooks: &'a [HookPoint], sink: &'a mut dyn FnMut(usize, &[f32])) -> Self {
-        Self { hooks, sink, left: hooks.len() }
+        Self { hooks, sink, left: hooks.len(), latents: Vec::new() }
     }
 
     fn wanted(&self, kind: HookKind, layer: Option<usize>) -> bool {
@@ -55,7 +57,17 @@ impl<'a> Taps<'a> {
     fn emit(&mut self, kind: HookKind, layer: Option<usize>, values: &[f32]) -> ControlFlow<()> {
         for (i, hook) in self.hooks.iter().enumerate() {
             if hook.kind() == kind && hook.layer() == layer {
-                (self.sink)(i, values);
+                match hook.latents() {
+                    None => (self.sink)(i, values),
+                    Some(latents) => {
+                        let n_tokens = values.len() / latents.autoencoder.config.n_inputs;
+                        let out = sized(&mut self.latents, n_tokens * hook.width());
+                        latents.autoencoder.encode_dense(values, out).expect(
+                            "an autoencoder is checked when it is loaded, and its width when it becomes a hook point",
+                        );
+                        (self.sink)(i, out);
+                    }
+                }
                 self.left -= 1;
             }
         }

@@ -1,8 +1,12 @@
 //! Hook points: the places in a forward pass whose values can be read, by their TransformerLens names.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use super::config::{Family, ModelConfig};
+use super::latents::Latents;
+use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 
 /// What is read at a hook point, in order of computation within a layer.
@@ -89,19 +93,61 @@ impl HookKind {
     }
 }
 
-/// A place in a model's forward pass, with the number of values it has for each token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A place in a model's forward pass, with the number of values it has for each token: of the model itself, or the latents of a
+/// sparse autoencoder that reads such a place.
+#[derive(Clone, Debug)]
 pub struct HookPoint {
     name: String,
     layer: Option<usize>,
     kind: HookKind,
     width: usize,
+    latents: Option<Arc<Latents>>,
+}
+
+/// Names tell hook points apart: an autoencoder's id is part of its name.
+impl PartialEq for HookPoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.kind == other.kind && self.layer == other.layer && self.width == other.width
+    }
+}
+
+impl Eq for HookPoint {}
+
+impl Hash for HookPoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl HookPoint {
     fn new(kind: HookKind, layer: Option<usize>, config: &ModelConfig) -> Self {
         let name = layer.map_or_else(|| kind.name().to_owned(), |layer| format!("blocks.{layer}.{}", kind.name()));
-        Self { name, layer, kind, width: kind.width(config) }
+        Self { name, layer, kind, width: kind.width(config), latents: None }
+    }
+
+    /// The latents of an autoencoder that reads `base`.
+    ///
+    /// # Errors
+    /// [`AutoencoderError::Unusable`] when it reads rows of another width.
+    pub fn of_latents(base: &Self, latents: Arc<Latents>) -> Result<Self> {
+        let n_inputs = latents.autoencoder.config.n_inputs;
+        if n_inputs != base.width {
+            let reason = format!("expected {} inputs, as '{base}' has values, got {n_inputs}", base.width);
+            return Err(AutoencoderError::Unusable { id: latents.id.clone(), reason }.into());
+        }
+        let name = format!("{}/{}", base.name, latents.id);
+        Ok(Self { name, layer: base.layer, kind: base.kind, width: latents.n_latents(), latents: Some(latents) })
+    }
+
+    /// The autoencoder, where the values are its latents.
+    pub fn latents(&self) -> Option<&Arc<Latents>> {
+        self.latents.as_ref()
+    }
+
+    /// Whether `base` is where the values, or the inputs of the autoencoder, are read.
+    pub(super) fn is_read_at(&self, base: &Self) -> bool {
+        let n_read = self.latents.as_ref().map_or(self.width, |latents| latents.autoencoder.config.n_inputs);
+        self.kind == base.kind && self.layer == base.layer && base.latents.is_none() && n_read == base.width
     }
 
     /// The TransformerLens name, e.g. `blocks.3.mlp.hook_post`.
@@ -114,7 +160,7 @@ impl HookPoint {
         self.layer
     }
 
-    /// What is read there.
+    /// What is read there, or what the autoencoder reads.
     pub fn kind(&self) -> HookKind {
         self.kind
     }
@@ -158,7 +204,7 @@ pub(crate) fn select(all: &[HookPoint], pattern: &str) -> Result<Vec<HookPoint>>
 }
 
 /// Whether `name` is `pattern` with any text in place of each `*`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {

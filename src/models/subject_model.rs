@@ -1,6 +1,7 @@
 //! A subject model: the weights whose neurons are studied, with its tokenizer and its name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::config::{Biases, Family, Head, ModelConfig, Rotary, RotaryScaling};
 use super::decoder::Decoder;
@@ -8,6 +9,7 @@ use super::forward::{Pass, Scratch, Taps};
 use super::hash;
 use super::hook_points::{self, HookKind, HookPoint};
 use super::kernels::matmul::matmul;
+use super::latents::Autoencoders;
 use super::source::ModelSource;
 use super::token_batch::TokenBatch;
 use super::tokenizer::Tokenizer;
@@ -16,6 +18,7 @@ use super::weights::gguf::GgufFile;
 use super::weights::llama2c::Llama2cFile;
 use super::weights::random::RandomTensors;
 use super::weights::safetensors::SafetensorsFiles;
+use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 
 /// The id of the embedded model.
@@ -37,6 +40,8 @@ pub struct SubjectModel {
     hook_points: Vec<HookPoint>,
     tokenizer: Option<Tokenizer>,
     weights_hash: String,
+    /// Those of the lake, whose latents are hook points too.
+    autoencoders: Option<Arc<Autoencoders>>,
 }
 
 impl SubjectModel {
@@ -131,6 +136,7 @@ impl SubjectModel {
             config,
             decoder,
             tokenizer: None,
+            autoencoders: None,
         })
     }
 
@@ -156,7 +162,15 @@ impl SubjectModel {
         path: &Path,
     ) -> Result<Self> {
         let decoder = Decoder::load(&config, weights, path)?;
-        Ok(Self { id, hook_points: hook_points::all(&config), config, decoder, tokenizer: None, weights_hash })
+        Ok(Self {
+            id,
+            hook_points: hook_points::all(&config),
+            config,
+            decoder,
+            tokenizer: None,
+            weights_hash,
+            autoencoders: None,
+        })
     }
 
     /// The model's name: of its folder or file, without extension.
@@ -193,17 +207,47 @@ impl SubjectModel {
         })
     }
 
-    /// Every hook point, in order of computation.
+    /// The same model with the autoencoders of a lake.
+    pub(crate) fn with_autoencoders(self, autoencoders: Arc<Autoencoders>) -> Self {
+        Self { autoencoders: Some(autoencoders), ..self }
+    }
+
+    /// The autoencoders of the lake; `None` outside a lake.
+    pub fn autoencoders(&self) -> Option<&Arc<Autoencoders>> {
+        self.autoencoders.as_ref()
+    }
+
+    /// Every hook point of the model itself, in order of computation.
     pub fn hook_points(&self) -> &[HookPoint] {
         &self.hook_points
     }
 
     /// The hook points that match a pattern in which `*` stands for any text, in order of computation.
     ///
+    /// `blocks.8.hook_resid_post/my_sae` names the latents of an autoencoder; before and behind the slash may stand patterns. A
+    /// pattern without a slash names hook points of the model itself only.
+    ///
     /// # Errors
-    /// [`Error::HookPointUnknown`] with the most similar name if none matches.
+    /// [`Error::HookPointUnknown`] with the most similar name if none matches, [`AutoencoderError::Unknown`] if no autoencoder
+    /// does.
     pub fn select_hook_points(&self, pattern: &str) -> Result<Vec<HookPoint>> {
-        hook_points::select(&self.hook_points, pattern)
+        let Some((base, id)) = pattern.split_once('/') else { return hook_points::select(&self.hook_points, pattern) };
+        let bases = hook_points::select(&self.hook_points, base)?;
+        let Some(autoencoders) = &self.autoencoders else {
+            return Err(AutoencoderError::Unknown { id: id.to_owned(), known: Vec::new() }.into());
+        };
+        let found = autoencoders.hook_points(&self.id, &bases, |other| hook_points::matches(id, other))?;
+        if found.is_empty() {
+            let mut known = Vec::new();
+            for id in autoencoders.ids()? {
+                let place = autoencoders.place(&id)?;
+                if place.model == self.id {
+                    known.push(format!("{}/{id}", place.input_hook_point));
+                }
+            }
+            return Err(AutoencoderError::Unknown { id: pattern.to_owned(), known }.into());
+        }
+        Ok(found)
     }
 
     /// Runs token sequences through the model on this thread and hands `sink` the values at each hook point.
@@ -222,7 +266,7 @@ impl SubjectModel {
         scratch: &mut Scratch,
     ) -> Result<()> {
         for hook in hooks {
-            if !self.hook_points.contains(hook) {
+            if !self.hook_points.iter().any(|own| hook.is_read_at(own)) {
                 hook_points::select(&self.hook_points, hook.name())?;
                 let reason = format!("hook point '{hook}' is another model's: it has {} values a token", hook.width());
                 return Err(Error::Internal { reason });

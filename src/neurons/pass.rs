@@ -19,6 +19,8 @@ const TILE_WINDOWS: usize = 8;
 /// batches of 4,096 tokens and 2 to 3 in batches of 512 (docs/performance.md); the activations of a batch, 16 kB a neuron, are
 /// a small part of what is kept of it.
 const BATCH_TOKENS: usize = 4_096;
+/// Bytes that the activations of a batch may take, but for one window a thread: latents of an autoencoder are far more than neurons.
+const BATCH_BYTES: usize = 512 << 20;
 
 /// Windows done and to do of the pass under way, for whoever shows progress.
 #[derive(Debug, Default)]
@@ -98,7 +100,15 @@ impl<'m> ForwardPass<'m> {
 
     /// Windows of a batch, of at most so many tokens each: a tile for every thread at least.
     pub fn batch_windows(&self, window_tokens: usize) -> usize {
-        (BATCH_TOKENS / window_tokens.max(1)).max(TILE_WINDOWS * rayon::current_num_threads())
+        let windows = (BATCH_TOKENS / window_tokens.max(1)).max(TILE_WINDOWS * rayon::current_num_threads());
+        let width: usize = self.hooks.iter().map(HookPoint::width).sum();
+        let window_bytes = window_tokens.max(1) * width * size_of::<f32>();
+        windows.min((BATCH_BYTES / window_bytes.max(1)).max(rayon::current_num_threads()))
+    }
+
+    /// Windows of a tile: fewer where a tile's share of the batch is smaller.
+    fn tile_windows(n_windows: usize) -> usize {
+        TILE_WINDOWS.min(n_windows.div_ceil(rayon::current_num_threads())).max(1)
     }
 
     /// The activations of every hook point over the windows, one after the other: shape `[n_tokens, width]` each.
@@ -113,7 +123,7 @@ impl<'m> ForwardPass<'m> {
         // Each thread writes its own rows of every hook point's tile.
         let mut rest: Vec<&mut [f32]> = self.tiles.iter_mut().map(Vec::as_mut_slice).collect();
         let mut jobs = Vec::new();
-        for some in windows.chunks(TILE_WINDOWS) {
+        for some in windows.chunks(Self::tile_windows(windows.len())) {
             let rows: usize = some.iter().map(|window| window.token_ids.len()).sum();
             let mut own = Vec::with_capacity(rest.len());
             for (slice, hook) in rest.iter_mut().zip(&self.hooks) {

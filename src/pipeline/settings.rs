@@ -75,6 +75,8 @@ pub struct Settings {
     pub force: bool,
     /// Also write every firing above this quantile of its unit.
     pub firings_above: Option<f64>,
+    /// Also write every firing of the latents of autoencoders.
+    pub encode: bool,
     /// Bytes that the state of a collection pass may take.
     pub memory_limit: usize,
     /// First stage.
@@ -122,6 +124,7 @@ impl Default for Settings {
             ablation: false,
             force: false,
             firings_above: None,
+            encode: false,
             memory_limit: 4 << 30,
             from: None,
             to: None,

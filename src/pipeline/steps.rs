@@ -10,6 +10,9 @@ use crate::explanations::token_lookup::TOKEN_LOOKUP;
 /// kill costs little but the calls in flight.
 const UNITS_WITH_MODEL: usize = 64;
 
+/// The query that writes every firing of an autoencoder's latents.
+pub const ENCODED: &str = "36_encoded_activations";
+
 /// One query with the values that only this execution of it has.
 #[derive(Debug, Clone)]
 pub struct Step {
@@ -110,7 +113,12 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
         if query.params.iter().any(|(name, _)| matches!(name.as_str(), "explainer" | "simulator" | "scorer")) {
             continue;
         }
-        if query.writes.as_deref() != Some("activations") || settings.firings_above.is_some() {
+        let wanted = match (query.writes.as_deref(), query.name.as_str()) {
+            (Some("activations"), ENCODED) => settings.encode,
+            (Some("activations"), _) => settings.firings_above.is_some(),
+            _ => true,
+        };
+        if wanted {
             steps.push(Step::of(query));
         }
     }

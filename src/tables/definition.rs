@@ -35,6 +35,9 @@ schemas![
     "simulations",
     "judgements",
     "scores",
+    "sparse_autoencoders",
+    "training_steps",
+    "autoencoder_metrics",
     "runs",
 ];
 

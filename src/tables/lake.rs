@@ -177,6 +177,11 @@ impl Lake {
         }
     }
 
+    /// Folder of the sparse autoencoders' weights, where the lake is on the local disk.
+    pub fn autoencoders_path(&self) -> Option<PathBuf> {
+        self.local_path().map(|path| path.join("_sparse_autoencoders"))
+    }
+
     fn table_url(&self, definition: &TableDefinition) -> Result<Url> {
         self.root.join(&format!("{}/", definition.name)).map_err(|e| Error::internal(e.to_string()))
     }

@@ -1,6 +1,8 @@
 //! Tests of the program as a whole: the binary, run as a user runs it, in folders of its own.
 
 #[cfg(test)]
+mod autoencoders;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod browser;

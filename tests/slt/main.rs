@@ -15,11 +15,12 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
+use neuronlake::autoencoders::example::{EXAMPLE, EXAMPLE_HOOK, publish_example};
 use neuronlake::models::cache::Models;
 use neuronlake::neurons::selection::NeuronSelection;
 use neuronlake::pipeline::queries::{self, Parameter};
 use neuronlake::pipeline::settings::Settings;
-use neuronlake::pipeline::steps::Step;
+use neuronlake::pipeline::steps::{ENCODED, Step};
 use neuronlake::pipeline::{self, Observer, StageReport};
 use neuronlake::session::{Session, SessionOptions};
 use neuronlake::tables::lake::Lake;
@@ -113,7 +114,22 @@ async fn fill(lake: &Lake, models: &Arc<Models>) -> Result<()> {
         scorers: vec!["embedding".to_owned()],
         ..Settings::default()
     };
-    pipeline::run(&session, &settings, &Silent).await.map(drop)
+    pipeline::run(&session, &settings, &Silent).await?;
+    example_autoencoder(&session).await
+}
+
+/// The autoencoder of the examples, in a layer that nothing else is asked about, and all its firings.
+async fn example_autoencoder(session: &Session) -> Result<()> {
+    publish_example(session).await?;
+    let settings = Settings {
+        limit: Some(40),
+        hooks: vec![format!("{EXAMPLE_HOOK}/{EXAMPLE}")],
+        encode: true,
+        from: Some(ENCODED.to_owned()),
+        to: Some(ENCODED.to_owned()),
+        ..Settings::default()
+    };
+    pipeline::run(session, &settings, &Silent).await.map(drop)
 }
 
 struct Silent;

@@ -1,0 +1,27 @@
+-- One sparse autoencoder, trained here or imported. Written by 'neuronlake sae'.
+CREATE EXTERNAL TABLE sparse_autoencoders (
+    autoencoder       VARCHAR   NOT NULL COMMENT 'id, unique in the lake',
+    model             VARCHAR   NOT NULL COMMENT 'subject model id',
+    hook_point        VARCHAR   NOT NULL COMMENT 'hook point of its latents, the key that all tables of units join by: input_hook_point/autoencoder',
+    layer             INT       COMMENT '0-based block of the hook point it reads; NULL outside the blocks',
+    input_hook_point  VARCHAR   NOT NULL COMMENT 'hook point it reads, by its TransformerLens name',
+    output_hook_point VARCHAR   NOT NULL COMMENT 'hook point whose values it gives: the one it reads, but for transcoders',
+    architecture      VARCHAR   NOT NULL COMMENT 'how it was trained: top_k, multi_top_k, batch_top_k, matryoshka, relu, jump_relu, gated',
+    activation        VARCHAR   NOT NULL COMMENT 'how its latents are computed: top_k, relu, threshold, gated',
+    n_inputs          INT       NOT NULL COMMENT 'width of what it reads',
+    n_outputs         INT       NOT NULL COMMENT 'width of what it gives',
+    n_latents         INT       NOT NULL COMMENT 'number of latents',
+    k                 INT       COMMENT 'latents a token, at most or on average; NULL for architectures without such a number',
+    normalization     VARCHAR   NOT NULL COMMENT 'what is done to a row before it is encoded, a JSON object: the values of latents scale with it',
+    first_token       VARCHAR   COMMENT 'whether it was trained on the first token of a window: keep or mask; NULL when imported',
+    norm_limit        DOUBLE    COMMENT 'norm above which rows were left out of training; NULL when none were, or when imported',
+    weights_path      VARCHAR   NOT NULL COMMENT 'folder of its files, from the root of the lake',
+    weights_hash      VARCHAR   NOT NULL COMMENT 'sha256 of the file of its weights, hex',
+    source_format     VARCHAR   NOT NULL COMMENT 'trained, or the format of the files it was imported from',
+    source            VARCHAR   COMMENT 'store it was trained on, or path it was imported from',
+    n_tokens          BIGINT    COMMENT 'rows it was trained on, repeated ones counted again; NULL when imported',
+    seed              BIGINT    COMMENT 'seed of its training; NULL when imported',
+    parameters        VARCHAR   NOT NULL COMMENT 'every parameter of the training, or what the imported files say, a JSON object',
+    created_at        TIMESTAMP NOT NULL COMMENT 'when it became part of the lake, UTC',
+    run               VARCHAR   NOT NULL COMMENT 'the run that wrote the row, a key of runs'
+) STORED AS DELTATABLE WITH ORDER (autoencoder ASC) LOCATION 'sparse_autoencoders';

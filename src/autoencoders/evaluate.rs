@@ -1,0 +1,361 @@
+//! How good an autoencoder is: what it reconstructs, and what the model loses when it is given the reconstruction.
+//!
+//! The model runs twice over some windows of a split that the autoencoder was not trained on: once for the mean of what is
+//! reconstructed, once for all sums, window by window on all threads and added up in their order. Tokens that are left out (the first one of
+//! a window, and those above the norm limit) count in no sum and keep their own values where the others are replaced.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Float64Type;
+use futures::StreamExt;
+use rayon::prelude::*;
+use serde_json::json;
+use sparse_autoencoders::autoencoder::InputNormalization;
+use sparse_autoencoders::codes::Codes;
+
+use super::rows::{Measured, Metric, definition, metric_rows};
+use crate::error::autoencoder::AutoencoderError;
+use crate::error::{Error, Result};
+use crate::functions::{FirstToken, SequenceReader, literal, sequence_windows};
+use crate::models::directions::Side;
+use crate::models::hook_points::HookPoint;
+use crate::models::latents::{Latents, MostSimilar, most_similar};
+use crate::models::splice::{Losses, Read, Splice};
+use crate::models::subject_model::SubjectModel;
+use crate::neurons::pass::PassProgress;
+use crate::random::mix;
+use crate::session::Session;
+use crate::tables::runs::RunRow;
+use crate::tables::writer::TableWriter;
+use crate::token_sequences::split::Split;
+
+mod sums;
+
+use sums::Sums;
+
+/// Positions that an ablated latent's effect is looked for at: its own and those behind it (Gao et al. 2024, section 4.4).
+const ABLATION_POSITIONS: usize = 16;
+
+/// What is evaluated, and on what.
+#[derive(Debug, Clone)]
+pub struct EvaluateSettings {
+    /// Subject model: `default`, a folder or a file.
+    pub model: String,
+    /// Id of the autoencoder.
+    pub autoencoder: String,
+    /// Corpus id, whose token sequences are in the lake.
+    pub corpus: String,
+    /// Split of the token sequences.
+    pub split: Split,
+    /// Windows, at most; the first of the split.
+    pub n_windows: usize,
+    /// What is done with the first token of a window; by the model's family when `None`.
+    pub first_token: Option<FirstToken>,
+    /// Firings whose ablation is looked at.
+    pub n_ablations: usize,
+    /// Seed of their choice.
+    pub seed: u64,
+}
+
+/// Evaluates an autoencoder and writes what was found to table `autoencoder_metrics`.
+///
+/// # Errors
+/// [`AutoencoderError::Unknown`], [`Error::SequencesMissing`], [`Error::Argument`] for a split without windows.
+pub async fn evaluate(session: &Session, settings: &EvaluateSettings, progress: &Arc<PassProgress>) -> Result<Vec<Metric>> {
+    let model = session.models().get(&settings.model)?;
+    let hooks = model.select_hook_points(&format!("*/{}", settings.autoencoder))?;
+    let Some(latents) = hooks.first().and_then(HookPoint::latents).cloned() else {
+        return Err(Error::internal("a hook point of an autoencoder without one"));
+    };
+    let windows = windows(session, settings, &model).await?;
+    let norm_limit = norm_limit(session, &settings.autoencoder).await?;
+    let first_token = settings.first_token.unwrap_or_else(|| FirstToken::default_of(&model));
+    let parameters = json!({
+        "n_windows": windows.len(),
+        "n_ablations": settings.n_ablations,
+        "seed": settings.seed,
+        "activation": latents.autoencoder.config.activation,
+    });
+    let run = RunRow {
+        model: Some(model.id().to_owned()),
+        corpus: Some(settings.corpus.clone()),
+        weights_hash: Some(model.weights_hash().to_owned()),
+        seed: settings.seed,
+        ..RunRow::starting("sae_evaluate", json!({"autoencoder": settings.autoencoder, "how": parameters}).to_string())
+    };
+    let work = Work {
+        model: Arc::clone(&model),
+        latents: Arc::clone(&latents),
+        windows,
+        first_counted: usize::from(first_token == FirstToken::Mask),
+        norm_limit,
+        n_ablations: settings.n_ablations,
+        seed: settings.seed,
+        progress: Arc::clone(progress),
+    };
+    let done = tokio::task::spawn_blocking(move || work.run()).await;
+    let (n_tokens, metrics) = done.map_err(|error| Error::internal(format!("the evaluating thread died: {error}")))??;
+    let measured = Measured {
+        autoencoder: settings.autoencoder.clone(),
+        model: model.id().to_owned(),
+        hook_point: hooks[0].name().to_owned(),
+        corpus: settings.corpus.clone(),
+        split: settings.split.as_str().to_owned(),
+        n_tokens,
+        first_token: first_token.name().to_owned(),
+        norm_limit,
+        parameters: parameters.to_string(),
+    };
+    run.record(session.lake()).await?;
+    let mut writer = TableWriter::open(session.lake(), definition("autoencoder_metrics")?, &run.id).await?;
+    writer.write(&metric_rows(&measured, &metrics, &run.id)?).await?;
+    writer.commit().await?;
+    run.finish(session.lake(), metrics.len(), 0.0).await?;
+    Ok(metrics)
+}
+
+/// Token ids of the first windows of the split.
+async fn windows(session: &Session, settings: &EvaluateSettings, model: &SubjectModel) -> Result<Vec<Vec<u32>>> {
+    let reader = SequenceReader::new(session.context(), model.id(), &settings.corpus);
+    // Says what is missing.
+    reader.longest().await?;
+    let mut rows = reader.after(None).await?;
+    let mut found = Vec::new();
+    while let Some(batch) = rows.next().await {
+        let of_split = sequence_windows(&batch?)?.into_iter().filter(|window| window.split == settings.split);
+        found.extend(of_split.map(|window| window.token_ids));
+        if found.len() >= settings.n_windows {
+            break;
+        }
+    }
+    found.truncate(settings.n_windows);
+    if found.is_empty() {
+        return Err(Error::Argument {
+            argument: "--split".to_owned(),
+            expected: format!("a split with token sequences of corpus '{}'", settings.corpus),
+            got: settings.split.as_str().to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// The norm above which the autoencoder saw nothing in training.
+async fn norm_limit(session: &Session, id: &str) -> Result<Option<f64>> {
+    let sql = format!("SELECT norm_limit FROM sparse_autoencoders WHERE autoencoder = {}", literal(id));
+    let batches = session.sql(&sql).await?.collect().await?;
+    let limits = batches.first().filter(|batch| batch.num_rows() > 0).map(|batch| batch.column(0).clone());
+    Ok(limits.and_then(|limits| {
+        let limits = limits.as_primitive::<Float64Type>();
+        limits.is_valid(0).then(|| limits.value(0))
+    }))
+}
+
+struct Work {
+    model: Arc<SubjectModel>,
+    latents: Arc<Latents>,
+    windows: Vec<Vec<u32>>,
+    first_counted: usize,
+    norm_limit: Option<f64>,
+    n_ablations: usize,
+    seed: u64,
+    progress: Arc<PassProgress>,
+}
+
+/// What one window adds.
+struct Window {
+    sums: Sums,
+    clean: Losses,
+    /// With the reconstruction, with zeros and with the mean.
+    losses: [Losses; 3],
+    sparsity: Option<f64>,
+}
+
+impl Work {
+    fn run(&self) -> Result<(u64, Vec<Metric>)> {
+        let hook = |name: &str| -> Result<HookPoint> {
+            let found = self.model.select_hook_points(name)?;
+            found.into_iter().next().ok_or_else(|| Error::internal("a pattern without a hook point"))
+        };
+        let (input, output) = (hook(&self.latents.place.input_hook_point)?, hook(&self.latents.place.output_hook_point)?);
+        let splice = Splice::new(&self.model, input, output)?;
+        let total = 2 * self.windows.len() as u64;
+        self.progress.start(0, total);
+        let mean = self.mean(&splice)?;
+        let n_threads = rayon::current_num_threads().max(1);
+        let mut sums = Sums::new(self.latents.n_latents());
+        let (mut clean, mut losses) = (Losses::default(), [Losses::default(); 3]);
+        let mut sparsities = Vec::new();
+        for (chunk, windows) in self.windows.chunks(n_threads).enumerate() {
+            let found: Vec<Window> = windows
+                .par_iter()
+                .enumerate()
+                .map(|(index, token_ids)| self.window(&splice, chunk * n_threads + index, token_ids, &mean))
+                .collect::<Result<_>>()?;
+            for window in found {
+                sums.add(&window.sums);
+                clean.add(&window.clean);
+                losses.iter_mut().zip(&window.losses).for_each(|(all, one)| all.add(one));
+                sparsities.extend(window.sparsity);
+            }
+            self.progress.advance((self.windows.len() + (chunk + 1) * n_threads).min(total as usize) as u64);
+        }
+        let mut metrics = sums.metrics();
+        metrics.extend(loss_metrics(&clean, &losses));
+        let n = sparsities.len() as f64;
+        let sparsity = (n > 0.0).then(|| sparsities.iter().sum::<f64>() / n);
+        metrics.push(Metric { metric: "ablation_sparsity", value: sparsity.ok_or("no firing was ablated") });
+        for (metric, side) in [("max_cosine_decoder", Side::Output), ("max_cosine_encoder", Side::Input)] {
+            let found = most_similar(&self.latents, &MostSimilar::new(&self.latents, side), 0, self.latents.n_latents())?;
+            let cosines: Vec<f64> = found.into_iter().flatten().map(|(_, cosine)| f64::from(cosine)).collect();
+            let mean = (!cosines.is_empty()).then(|| cosines.iter().sum::<f64>() / cosines.len() as f64);
+            metrics.push(Metric { metric, value: mean.ok_or("fewer than two latents") });
+        }
+        Ok((sums.n_tokens, metrics))
+    }
+
+    /// The mean of what is reconstructed, over the tokens that count.
+    fn mean(&self, splice: &Splice<'_>) -> Result<Vec<f32>> {
+        let width = self.latents.autoencoder.config.n_outputs;
+        let (mut sum, mut n) = (vec![0.0_f64; width], 0_u64);
+        let n_threads = rayon::current_num_threads().max(1);
+        for (chunk, windows) in self.windows.chunks(n_threads).enumerate() {
+            let found: Vec<Read> = windows.par_iter().map(|token_ids| splice.read(token_ids)).collect::<Result<_>>()?;
+            for read in found {
+                let counted = self.counted(&read.inputs);
+                for (row, _) in read.outputs.chunks_exact(width).zip(counted).filter(|(_, counted)| *counted) {
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+                    n += 1;
+                }
+            }
+            self.progress.advance(((chunk + 1) * n_threads).min(self.windows.len()) as u64);
+        }
+        Ok(sum.into_iter().map(|sum| (sum / n.max(1) as f64) as f32).collect())
+    }
+
+    /// Which rows count.
+    fn counted(&self, inputs: &[f32]) -> Vec<bool> {
+        let rows = inputs.chunks_exact(self.latents.autoencoder.config.n_inputs).enumerate();
+        rows.map(|(position, row)| {
+            let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            position >= self.first_counted && self.norm_limit.is_none_or(|limit| norm <= limit)
+        })
+        .collect()
+    }
+
+    fn window(&self, splice: &Splice<'_>, index: usize, token_ids: &[u32], mean: &[f32]) -> Result<Window> {
+        let autoencoder = &self.latents.autoencoder;
+        let width = autoencoder.config.n_outputs;
+        let read = splice.read(token_ids)?;
+        let counted = self.counted(&read.inputs);
+        let mut codes = Codes::default();
+        let mut reconstruction = vec![0.0; read.outputs.len()];
+        autoencoder
+            .reconstruct(&read.inputs, &mut codes, &mut reconstruction)
+            .map_err(AutoencoderError::from)?;
+        let (mut zeros, mut means) = (read.outputs.clone(), read.outputs.clone());
+        let mut sums = Sums::new(self.latents.n_latents());
+        for (row, counted) in counted.iter().enumerate() {
+            let values = row * width..(row + 1) * width;
+            if *counted {
+                sums.add_row(&read.outputs[values.clone()], &reconstruction[values.clone()], mean, codes.row(row));
+                zeros[values.clone()].fill(0.0);
+                means[values].copy_from_slice(mean);
+            } else {
+                reconstruction[values.clone()].copy_from_slice(&read.outputs[values]);
+            }
+        }
+        let replacements = [reconstruction.as_slice(), &zeros, &means];
+        let (clean, losses) = splice.losses(token_ids, &read, &replacements, self.first_counted)?;
+        let losses = <[Losses; 3]>::try_from(losses).map_err(|_| Error::internal("as many losses as replacements"))?;
+        let sparsity = match self.is_ablated(index) {
+            true => self.ablation_sparsity(splice, index, token_ids, &read, &codes, &counted)?,
+            false => None,
+        };
+        Ok(Window { sums, clean, losses, sparsity })
+    }
+
+    /// Windows are taken evenly, so that there are as many as wanted.
+    fn is_ablated(&self, index: usize) -> bool {
+        let (n, of) = (self.n_ablations, self.windows.len());
+        (index + 1) * n / of > index * n / of
+    }
+
+    /// How many logits one firing of the window changes: `(‖δ‖₁ / ‖δ‖₂)² / (V T)` of the changes δ of the logits at its token and those
+    /// behind it when the latent is taken away, less their median at each token; near 0 for one logit, 1 for all alike (Gao et al. 2024,
+    /// section 4.4). `None` where nothing fires or nothing changes.
+    fn ablation_sparsity(
+        &self,
+        splice: &Splice<'_>,
+        index: usize,
+        token_ids: &[u32],
+        read: &Read,
+        codes: &Codes,
+        counted: &[bool],
+    ) -> Result<Option<f64>> {
+        let config = &self.latents.autoencoder.config;
+        let firings: Vec<(usize, u32, f32)> = (0..token_ids.len())
+            .filter(|row| counted[*row])
+            .flat_map(|row| {
+                let (latents, values) = codes.row(row);
+                latents.iter().zip(values).map(move |(latent, value)| (row, *latent, *value))
+            })
+            .collect();
+        if firings.is_empty() {
+            return Ok(None);
+        }
+        let draw = mix(self.seed, index as u64, 0) % firings.len() as u64;
+        let (position, latent, value) = firings[draw as usize];
+        let scale = match config.input_normalization {
+            InputNormalization::None => 1.0,
+            InputNormalization::Scale { outputs, .. } => (1.0 / outputs) as f32,
+            _ => codes.row_scales[position],
+        };
+        let row = self.latents.autoencoder.decoder_row(latent).map_err(AutoencoderError::from)?;
+        let mut without = read.outputs.clone();
+        let changed = &mut without[position * config.n_outputs..(position + 1) * config.n_outputs];
+        changed.iter_mut().zip(row).for_each(|(out, weight)| *out -= value * scale * weight);
+        let [clean, ablated] = splice.logits(token_ids, read, &without, position)?;
+        let n_vocab = clean.len() / (token_ids.len() - position);
+        let n_positions = ABLATION_POSITIONS.min(token_ids.len() - position);
+        let (mut absolute, mut square) = (0.0, 0.0);
+        for (clean, ablated) in clean.chunks_exact(n_vocab).zip(ablated.chunks_exact(n_vocab)).take(n_positions) {
+            let mut changes: Vec<f64> = ablated.iter().zip(clean).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+            let middle = changes.len() / 2;
+            let median = *changes.select_nth_unstable_by(middle, f64::total_cmp).1;
+            for change in changes {
+                absolute += (change - median).abs();
+                square += (change - median).powi(2);
+            }
+        }
+        Ok((square > 0.0).then(|| absolute * absolute / square / (n_vocab * n_positions) as f64))
+    }
+}
+
+/// What replacing the values costs the model.
+fn loss_metrics(clean: &Losses, [spliced, zero, mean]: &[Losses; 3]) -> Vec<Metric> {
+    const NO_POSITIONS: &str = "no window has two tokens";
+    let n = clean.n as f64;
+    let per_token = |sum: f64| if clean.n > 0 { Ok(sum / n) } else { Err(NO_POSITIONS) };
+    // 1 when nothing is lost, 0 when as much as by the baseline.
+    let recovered = |baseline: f64, unchanged: f64, lost: f64| match baseline - unchanged {
+        _ if clean.n == 0 => Err(NO_POSITIONS),
+        gap if gap.abs() > f64::EPSILON * n => Ok((baseline - lost) / gap),
+        _ => Err("the baseline changes nothing"),
+    };
+    let metric = |metric: &'static str, value: Result<f64, &'static str>| Metric { metric, value };
+    vec![
+        metric("cross_entropy", per_token(clean.cross_entropy)),
+        metric("cross_entropy_spliced", per_token(spliced.cross_entropy)),
+        metric("cross_entropy_zero", per_token(zero.cross_entropy)),
+        metric("cross_entropy_mean", per_token(mean.cross_entropy)),
+        metric("cross_entropy_increase", per_token(spliced.cross_entropy - clean.cross_entropy)),
+        metric("loss_recovered_zero", recovered(zero.cross_entropy, clean.cross_entropy, spliced.cross_entropy)),
+        metric("loss_recovered_mean", recovered(mean.cross_entropy, clean.cross_entropy, spliced.cross_entropy)),
+        metric("divergence_spliced", per_token(spliced.divergence)),
+        metric("divergence_zero", per_token(zero.divergence)),
+        metric("divergence_mean", per_token(mean.divergence)),
+        metric("divergence_recovered_zero", recovered(zero.divergence, 0.0, spliced.divergence)),
+        metric("divergence_recovered_mean", recovered(mean.divergence, 0.0, spliced.divergence)),
+    ]
+}

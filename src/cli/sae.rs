@@ -1,0 +1,122 @@
+//! `neuronlake sae`: sparse autoencoders of a lake.
+
+use clap::{Args, Subcommand};
+
+use super::arguments::{Arguments, ExistingLake};
+use super::open;
+use super::run::{pipeline_session, run_pipeline};
+use super::sql::print_rows;
+use super::table::Format;
+use crate::completions::language_models::LanguageModelOptions;
+use crate::error::Result;
+use crate::neurons::selection::NeuronSelection;
+use crate::pipeline::settings::Settings;
+use crate::pipeline::steps::ENCODED;
+use crate::session::SessionOptions;
+use crate::tables::lake::Lake;
+
+mod evaluate;
+mod train;
+
+#[derive(Debug, Args)]
+pub(crate) struct Sae {
+    #[command(subcommand)]
+    action: SaeAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum SaeAction {
+    /// Train autoencoders on a store of activations, several from one reading.
+    #[command(after_help = "Examples:
+  neuronlake sae train --latents 24576 --k 32 --tokens 400M
+  neuronlake sae train --store blocks.8.hook_resid_post --latents 2048,8192 --k 8,32 --seed 0,1 --epochs 4
+  neuronlake sae train --architecture jump_relu --latents 8192 --l0 0.01
+
+One autoencoder for every combination of the lists. A training that was cut short goes on when the same command is given again.")]
+    Train(Box<train::Train>),
+    /// List the autoencoders of a lake.
+    List {
+        /// How rows are written.
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        #[command(flatten)]
+        lake: ExistingLake,
+    },
+    /// Measure what an autoencoder reconstructs, and what the model loses by it.
+    #[command(after_help = "Example:
+  neuronlake sae evaluate my_sae --windows 512
+
+Rows of table autoencoder_metrics; docs/sparse-autoencoders.md defines each metric.")]
+    Evaluate(Box<evaluate::Evaluate>),
+    /// Write every firing of every latent over a corpus to table activations.
+    #[command(after_help = "Example:
+  neuronlake sae encode my_sae --corpus './texts/*.txt'")]
+    Encode(Encode),
+}
+
+#[derive(Debug, Args)]
+struct Encode {
+    /// The autoencoder's id.
+    autoencoder: String,
+    /// Subject model: 'default' (inside the program), a Hugging Face folder, a .gguf or a llama2.c .bin file.
+    #[arg(long, default_value = "default", value_name = "PATH")]
+    model: String,
+    /// Corpus: 'default' (inside the program), a file, pattern, folder or URL of .txt, .jsonl or .parquet, compressed or not.
+    #[arg(long, default_value = "default", value_name = "URL")]
+    corpus: String,
+    /// JSON field or Parquet column that holds the text.
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+    /// Read at most so many documents.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Only these latents, e.g. 0-99,512.
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    latents: String,
+    /// Tokens of a window.
+    #[arg(long = "window", default_value_t = 64, value_name = "TOKENS")]
+    window_length: usize,
+    /// Where the tables are [default: ./lake].
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./lake", hide_default_value = true)]
+    lake: String,
+}
+
+pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
+    match &command.action {
+        SaeAction::Train(command) => train::train(arguments, command).await,
+        SaeAction::List { format, lake } => list(lake.open()?, *format).await,
+        SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,
+        SaeAction::Encode(command) => encode(arguments, command).await,
+    }
+}
+
+async fn list(lake: Lake, format: Format) -> Result<()> {
+    let session = open(lake, SessionOptions::default())?;
+    let sql = "SELECT autoencoder, model, input_hook_point, architecture, n_inputs, n_latents, k, source_format, n_tokens \
+               FROM sparse_autoencoders ORDER BY autoencoder";
+    print_rows(&session, sql, format).await
+}
+
+async fn encode(arguments: &Arguments, command: &Encode) -> Result<()> {
+    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
+    let settings = Settings {
+        model: command.model.clone(),
+        corpus: command.corpus.clone(),
+        field: command.field.clone(),
+        limit: command.limit,
+        window_length: command.window_length,
+        hooks: vec![format!("*/{}", command.autoencoder)],
+        neurons: NeuronSelection::parse(&command.latents)?,
+        encode: true,
+        to: Some("token_sequences".to_owned()),
+        ..Settings::default()
+    };
+    run_pipeline(arguments, &session, &settings).await?;
+    let encode = Some(ENCODED.to_owned());
+    let reports = run_pipeline(arguments, &session, &Settings { from: encode.clone(), to: encode, ..settings }).await?;
+    if !arguments.quiet {
+        let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
+        super::print(&format!("{n_rows} firings of '{}' written to table activations\n", command.autoencoder))?;
+    }
+    Ok(())
+}

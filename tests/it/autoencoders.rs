@@ -1,0 +1,262 @@
+//! Sparse autoencoders from a model's activations to explained latents, as a user walks it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::support::{copy_folder, number, ok, program, refused};
+
+const HOOK: &str = "blocks.2.hook_resid_post";
+/// Nothing that a test waits for takes longer.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A few hundred steps of a small one.
+const TRAIN: [&str; 14] = [
+    "--latents",
+    "128",
+    "--k",
+    "8",
+    "--batch",
+    "256",
+    "--epochs",
+    "8",
+    "--learning-rate",
+    "0.002",
+    "--dead-after",
+    "5000",
+    "--measure-every",
+    "20",
+];
+
+fn store(folder: &Path, lake: &str, more: &[&str]) -> String {
+    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", lake];
+    ok(folder, &[&arguments, more].concat())
+}
+
+fn train(folder: &Path, lake: &str, more: &[&str]) -> String {
+    ok(folder, &[&["sae", "train", "--lake", lake][..], &TRAIN, more].concat())
+}
+
+/// A lake with a shuffled store and a trained autoencoder 'tiny', made once and only read.
+fn trained_lake() -> &'static str {
+    static LAKE: OnceLock<String> = OnceLock::new();
+    LAKE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained-lake");
+        std::fs::remove_dir_all(&folder).ok();
+        let lake = folder.to_str().unwrap().to_owned();
+        store(Path::new("/"), &lake, &[]);
+        ok(Path::new("/"), &["activations", "shuffle", "--lake", &lake]);
+        train(Path::new("/"), &lake, &["--id", "tiny"]);
+        lake
+    })
+}
+
+/// Files of a folder, by name.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect()
+}
+
+fn cells(lake: &str, sql: &str) -> Vec<Vec<String>> {
+    let out = ok(Path::new("/"), &["sql", "--lake", lake, "--format", "csv", sql]);
+    out.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+fn float(lake: &str, sql: &str) -> f64 {
+    cells(lake, sql)[0][0].parse().unwrap()
+}
+
+/// Starts a command and kills it with SIGKILL as soon as `sign` is true. Whether it was killed.
+fn kill_when(folder: &Path, arguments: &[&str], sign: impl Fn() -> bool) -> bool {
+    let mut command = program(folder);
+    let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "a command that nobody killed: {status}");
+            return false;
+        }
+        if sign() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return true;
+        }
+        assert!(start.elapsed() < DEADLINE, "the sign never appeared");
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+#[test]
+fn a_store_that_was_killed_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    // Files of one mebibyte: several of them.
+    let small = ["--part", "1"];
+    let text = store(folder.path(), "whole", &small);
+    assert!(text.contains("rows of 120 values"), "{text}");
+    ok(folder.path(), &["activations", "shuffle", "--lake", "whole"]);
+    let rows = format!("_activation_rows/{HOOK}/rows");
+    let n_files = files(&folder.path().join("whole").join(&rows)).len();
+    assert!(n_files > 1, "{n_files} files");
+
+    let first = folder.path().join("killed").join(&rows).join("00000000.parquet");
+    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", "killed", "--part", "1"];
+    assert!(kill_when(folder.path(), &arguments, || first.exists()), "killed in time");
+    let listed = ok(folder.path(), &["activations", "list", "--lake", "killed"]);
+    assert!(listed.contains("cut short"), "{listed}");
+    let error = refused(folder.path(), &["activations", "shuffle", "--lake", "killed"], 1);
+    assert!(error.contains("run 'activations store' again"), "{error}");
+    let kept = std::fs::metadata(&first).unwrap().modified().unwrap();
+    store(folder.path(), "killed", &small);
+    assert_eq!(std::fs::metadata(&first).unwrap().modified().unwrap(), kept, "what was whole is not written again");
+    ok(folder.path(), &["activations", "shuffle", "--lake", "killed"]);
+    let shuffled = |lake: &str| files(&folder.path().join(lake).join(format!("_activation_rows/{HOOK}/shuffled-0")));
+    assert!(shuffled("killed") == shuffled("whole"), "the same rows in the same order");
+
+    let again = store(folder.path(), "killed", &small);
+    assert!(again.contains(" 0 written now"), "{again}");
+    let error = refused(
+        folder.path(),
+        &["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", "killed", "--values", "bf16"],
+        2,
+    );
+    assert!(error.contains("made with values F32, got Bf16"), "{error}");
+}
+
+#[test]
+fn several_are_trained_from_one_reading_as_each_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(Path::new(trained_lake()), &folder.path().join("lake"));
+    let text = train(folder.path(), "lake", &["--latents", "64,128", "--seed", "0,1"]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let weights = |id: &str| files(&folder.path().join("lake/_sparse_autoencoders").join(id))["sae.safetensors"].clone();
+    let id = |n: usize, seed: u64| format!("topk-{HOOK}-n{n}-k8-s{seed}");
+    assert!(weights(&id(128, 0)) == weights("tiny"), "beside others, the same bits as alone");
+    assert!(weights(&id(128, 1)) != weights("tiny"), "another seed is another autoencoder");
+    let lake = folder.path().join("lake");
+    let lake = lake.to_str().unwrap();
+    assert_eq!(number(lake, "SELECT count(*) FROM sparse_autoencoders"), 5);
+    let again = train(folder.path(), "lake", &["--latents", "64,128", "--seed", "0,1"]);
+    assert!(again.lines().all(|line| line.ends_with("is in the lake already")), "{again}");
+    // Latents of two sizes and two seeds, compared by their decoder rows.
+    let (a, b) = (id(128, 0), id(64, 1));
+    let sql = format!("SELECT count(*), min(similarity), max(similarity) FROM similar_latents('{a}', '{b}')");
+    let found = cells(lake, &sql);
+    assert_eq!(found[0][0], "128");
+    let (low, high): (f64, f64) = (found[0][1].parse().unwrap(), found[0][2].parse().unwrap());
+    assert!(-1.0 <= low && low < high && high <= 1.0, "{found:?}");
+    let same = format!("SELECT count(*) FROM similar_latents('{a}', 'tiny') WHERE other_neuron = neuron AND similarity > 0.999");
+    assert_eq!(number(lake, &same), 128, "equal weights: each is most like itself");
+}
+
+#[test]
+fn a_training_that_was_killed_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(Path::new(trained_lake()), &folder.path().join("lake"));
+    let mut arguments = vec!["--threads", "1", "sae", "train", "--lake", "lake"];
+    arguments.extend(TRAIN);
+    let once = [&arguments[..], &["--id", "once"]].concat();
+    ok(folder.path(), &once);
+    let killed = [&arguments[..], &["--id", "killed", "--checkpoint-every", "0"]].concat();
+    let checkpoint = || {
+        let Ok(runs) = std::fs::read_dir(folder.path().join("lake/_training")) else { return false };
+        let steps = runs.flatten().flat_map(|run| std::fs::read_dir(run.path()).into_iter().flatten().flatten());
+        steps.into_iter().any(|step| step.file_name().to_str().is_some_and(|name| name > "step-000000000030"))
+    };
+    assert!(kill_when(folder.path(), &killed, checkpoint), "killed in time");
+    let lake = folder.path().join("lake");
+    let lake_text = lake.to_str().unwrap();
+    let written = number(lake_text, "SELECT count(*) FROM training_steps WHERE autoencoder = 'killed'");
+    assert_eq!(number(lake_text, "SELECT count(*) FROM sparse_autoencoders WHERE autoencoder = 'killed'"), 0);
+    ok(folder.path(), &killed);
+    let weights = |id: &str| files(&lake.join("_sparse_autoencoders").join(id))["sae.safetensors"].clone();
+    assert!(weights("killed") == weights("once"), "not the same bits");
+    // Each measured step stands in the table once, and says the same.
+    let steps = |id: &str| {
+        cells(
+            lake_text,
+            &format!("SELECT step, nmse, l0, dead_share, loss FROM training_steps WHERE autoencoder = '{id}' ORDER BY step"),
+        )
+    };
+    assert_eq!(steps("killed"), steps("once"));
+    assert!((steps("killed").len() as i64) > written, "the kill came before the end");
+    assert!(!lake.join("_training").read_dir().unwrap().any(|_| true), "nothing is left of the training");
+}
+
+#[test]
+fn latents_are_explained_scored_and_queried_like_neurons() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    copy_folder(Path::new(trained_lake()), &lake);
+    let lake = lake.to_str().unwrap();
+    let hook = format!("{HOOK}/tiny");
+    let run = ["run", "--lake", lake, "--hook", &hook, "--limit", "60", "--encode"];
+    let summary = ok(folder.path(), &run);
+    assert!(summary.contains("scores"), "{summary}");
+    for table in ["neurons", "explanations"] {
+        let n = number(lake, &format!("SELECT count(DISTINCT neuron) FROM {table} WHERE hook_point = '{hook}'"));
+        assert_eq!(n, 128, "{table}");
+    }
+    // The best of them are well explained by tokens, or training has found nothing.
+    let best = format!("SELECT max(value) FROM explanation_scores WHERE hook_point = '{hook}' AND value IS NOT NULL");
+    assert!(float(lake, &best) > 0.3);
+
+    // What the collection counted in dense passes is what the sparse encoder writes.
+    let differ = format!(
+        "SELECT count(*) FROM latent_statistics s JOIN neurons n ON n.hook_point = s.hook_point AND n.neuron = s.neuron \
+         WHERE s.autoencoder = 'tiny' AND (abs(s.density - n.density) > 1e-12 \
+         OR (s.n_firings > 0 AND s.max_activation <> n.max) OR n.hook_point <> '{hook}')"
+    );
+    assert_eq!(number(lake, &differ), 0);
+    assert_eq!(number(lake, "SELECT count(*) FROM latent_statistics WHERE autoencoder = 'tiny'"), 128);
+    let most = "SELECT max(n) FROM (SELECT count(*) AS n FROM activations GROUP BY sequence, position)";
+    assert!((1..=8).contains(&number(lake, most)), "at most k fire on a token");
+    // One latent alone, and all of them on a text, give the same values.
+    let text = "The king rode to the castle.";
+    let on_text = format!(
+        "SELECT count(*), count(DISTINCT position) FROM activations_on('default', '{text}', '{hook}') WHERE activation > 0"
+    );
+    let found = cells(lake, &on_text);
+    let (n_firings, n_positions): (i64, i64) = (found[0][0].parse().unwrap(), found[0][1].parse().unwrap());
+    assert!(n_firings >= n_positions && n_firings <= 8 * n_positions && n_positions > 0, "{found:?}");
+    // The logit lens of the table function and of the scalar one agree.
+    let lens = format!(
+        "SELECT array_agg(token ORDER BY rank) = promoted_tokens('default', '{hook}', 3) \
+         FROM logit_lens('default', 'tiny', '3') WHERE sign = 'positive'"
+    );
+    assert_eq!(cells(lake, &lens)[0][0], "true");
+    let like = format!("SELECT count(*) FROM neurons_like('default', '{hook}', 3, 'output') WHERE neuron = 3 AND similarity > 0.999999");
+    assert_eq!(number(lake, &like), 1);
+
+    let again = ok(folder.path(), &run);
+    assert!(again.contains("nothing was missing"), "{again}");
+    let more = ok(folder.path(), &["sae", "encode", "tiny", "--limit", "60", "--lake", lake]);
+    assert!(more.starts_with("0 firings"), "{more}");
+    let error = refused(folder.path(), &["run", "--lake", lake, "--hook", "blocks.*/tinny", "--limit", "60"], 2);
+    assert!(error.contains("no sparse autoencoder 'blocks.*/tinny'") && error.contains(&hook), "{error}");
+}
+
+#[test]
+fn a_collection_in_parts_finds_what_one_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    for lake in ["one", "parts"] {
+        copy_folder(Path::new(trained_lake()), &folder.path().join(lake));
+    }
+    let hook = format!("{HOOK}/tiny");
+    let run = |lake: &str, memory: &str| {
+        let arguments = ["run", "--lake", lake, "--hook", &hook, "--limit", "60", "--to", "token_activations"];
+        ok(folder.path(), &[&arguments[..], &["--memory", memory]].concat())
+    };
+    run("one", "4");
+    // 128 latents take about 7 MB: two parts of 64.
+    run("parts", "0.006");
+    let rows = |lake: &str| {
+        let lake = folder.path().join(lake);
+        let sql = "SELECT neuron, n_tokens, mean, variance, max, density FROM neurons ORDER BY neuron";
+        cells(lake.to_str().unwrap(), sql)
+    };
+    assert_eq!(rows("parts"), rows("one"));
+    assert_eq!(rows("one").len(), 128);
+}
