@@ -18,7 +18,7 @@ use crate::session::{Session, SessionOptions};
 
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
     let session = open(
-        command.lake.open()?,
+        command.lake.open().await?,
         SessionOptions { languages: command.language.options()?, ..SessionOptions::default() },
     )?;
     let view = View { format: command.format, layout: Layout::Rows };
