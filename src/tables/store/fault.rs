@@ -40,12 +40,14 @@ pub(crate) fn told(error: Error) -> Error {
 pub(crate) fn reason(error: &Error) -> String {
     let text = error.to_string();
     let code = between(&text, "answered ", " ").unwrap_or_default();
-    match (error, code) {
-        (_, "NoSuchBucket" | "ContainerNotFound") => "the bucket does not exist".to_owned(),
-        (_, "PermanentRedirect" | "AuthorizationHeaderMalformed") => {
+    let refused = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+        || [" 401 ", " 403 "].iter().any(|status| text.contains(&format!("status code:{status}")));
+    match code {
+        "NoSuchBucket" | "ContainerNotFound") => "the bucket does not exist".to_owned(),
+        "PermanentRedirect" | "AuthorizationHeaderMalformed") => {
             format!("the bucket is in another region: set AWS_REGION ({text})")
         }
-        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, _) => {
+        _ if refused => {
             let code = if code.is_empty() { "the request" } else { code };
             format!("access was refused ({code}): expected credentials in the environment that may read and write it")
         }
