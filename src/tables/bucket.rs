@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Buf;
-use deltalake::logstore::{LogStore, LogStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories};
+use deltalake::logstore::{
+    LogStore, LogStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
+};
 use deltalake::{DeltaResult, DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -21,6 +23,9 @@ use super::store::{CLOUD_SCHEMES, fault, open_store, shown};
 use super::versions::{Commit, CommitRead, LogFiles, put_together, read_commit};
 use crate::error::{Error, Result};
 
+/// A lake's own table of prices.
+const PRICES: &str = "prices.toml";
+
 /// Commits of a log that are read at the same time.
 const READS_AT_ONCE: usize = 16;
 
@@ -32,6 +37,8 @@ pub(crate) struct Bucket {
     /// The lake's root inside the store.
     pub(crate) prefix: Path,
     known: Mutex<HashMap<String, Known>>,
+    /// The text of the lake's own table of prices, once the lake was reached.
+    prices: OnceLock<String>,
 }
 
 /// A table as it was last seen.
@@ -49,7 +56,7 @@ impl Bucket {
     pub(super) fn open(root: &Url) -> Result<Self> {
         teach_delta();
         let (store, prefix) = open_store(root)?;
-        Ok(Self { root: root.clone(), store, prefix, known: Mutex::default() })
+        Ok(Self { root: root.clone(), store, prefix, known: Mutex::default(), prices: OnceLock::new() })
     }
 
     /// A lake in a store of the caller's.
@@ -57,16 +64,27 @@ impl Bucket {
     pub(super) fn over(root: &Url, store: Arc<dyn ObjectStore>) -> Self {
         teach_delta();
         let prefix = Path::from_url_path(root.path()).expect("a path");
-        Self { root: root.clone(), store, prefix, known: Mutex::default() }
+        Self { root: root.clone(), store, prefix, known: Mutex::default(), prices: OnceLock::new() }
     }
 
-    /// Names of the folders right below the lake's root.
+    /// Asks the store for the first time: names of the folders right below the lake's root. A table of prices there is read.
     ///
     /// # Errors
     /// [`Error::LakeStore`] when the store refuses.
-    pub(super) async fn folders(&self) -> Result<BTreeSet<String>> {
+    pub(super) async fn reach(&self) -> Result<BTreeSet<String>> {
         let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(|e| self.fault(&e))?;
+        if let Some(prices) = listed.objects.iter().find(|meta| meta.location.filename() == Some(PRICES)) {
+            let bytes = async { self.store.get(&prices.location).await?.bytes().await };
+            let bytes = bytes.await.map_err(|e| self.fault(&e))?;
+            // The first text stays: prices do not change while a command runs.
+            let _ = self.prices.set(String::from_utf8_lossy(&bytes).into_owned());
+        }
         Ok(listed.common_prefixes.iter().filter_map(|path| Some(path.filename()?.to_owned())).collect())
+    }
+
+    /// The lake's own table of prices, and its address; the text is there once the lake was reached and has one.
+    pub(crate) fn prices(&self) -> (String, Option<&str>) {
+        (format!("{}{PRICES}", shown(&self.root)), self.prices.get().map(String::as_str))
     }
 
     /// The newest commit of a table; `None` when it was never written.
@@ -121,8 +139,7 @@ impl Bucket {
     /// When the store refuses or a commit is no JSON.
     pub(super) async fn commits(&self, table: &str) -> Result<Vec<Commit>> {
         let log = self.log(table);
-        let listed: Vec<ObjectMeta> =
-            self.store.list(Some(&log)).try_collect().await.map_err(|e| self.fault(&e))?;
+        let listed: Vec<ObjectMeta> = self.store.list(Some(&log)).try_collect().await.map_err(|e| self.fault(&e))?;
         let mut files = LogFiles::default();
         for meta in listed {
             files.add(meta.location.filename().unwrap_or_default(), meta.location.clone());
@@ -189,7 +206,8 @@ impl Bucket {
         let mut commits = Vec::new();
         while let Some(meta) = listed.next().await {
             let meta = meta.map_err(|e| self.fault(&e))?;
-            let number = meta.location.filename().and_then(|name| name.strip_suffix(".json")).and_then(|n| n.parse().ok());
+            let number =
+                meta.location.filename().and_then(|name| name.strip_suffix(".json")).and_then(|n| n.parse().ok());
             if let Some(number) = number {
                 let commit = meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339());
                 commits.push(TableVersion { number, commit });
@@ -226,3 +244,6 @@ fn teach_delta() {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,18 @@ impl Lake {
         Ok(Self { root, bucket })
     }
 
+    /// The lake at `location`, whether or not anything is there yet, after a first question to its store.
+    ///
+    /// # Errors
+    /// As [`Lake::at`], and [`Error::LakeStore`] when the store refuses.
+    pub async fn reach(location: &str) -> Result<Self> {
+        let lake = Self::at(location)?;
+        if let Some(bucket) = &lake.bucket {
+            bucket.reach().await?;
+        }
+        Ok(lake)
+    }
+
     /// The lake at `location`, which must hold tables already.
     ///
     /// # Errors
@@ -63,7 +75,7 @@ impl Lake {
         let lake = Self::at(location)?;
         let is_there = match (&lake.bucket, lake.local_path()) {
             (Some(bucket), _) => {
-                let folders = bucket.folders().await?;
+                let folders = bucket.reach().await?;
                 folders.contains("documents") || folders.contains("runs")
             }
             (None, Some(path)) => path.join("documents/_delta_log").is_dir() || path.join("runs/_delta_log").is_dir(),
@@ -121,7 +133,8 @@ impl Lake {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         // The bucket stands in the name for people, the hash for the rest of the address.
-        let host: String = self.root.host_str().unwrap_or("lake").chars().filter(|c| c.is_alphanumeric() || *c == '-').collect();
+        let host: String =
+            self.root.host_str().unwrap_or("lake").chars().filter(|c| c.is_alphanumeric() || *c == '-').collect();
         let name = format!("{host}-{}", crate::hash::text(self.root.as_str()));
         cache.unwrap_or_else(std::env::temp_dir).join("neuronlake/lakes").join(name)
     }

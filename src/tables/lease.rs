@@ -182,7 +182,9 @@ async fn take_object(bucket: &Arc<Bucket>, path: Path, name: &str) -> Result<Hel
 async fn take_over(bucket: &Arc<Bucket>, path: &Path, me: &Holder, seen: UpdateVersion) -> Result<Option<HeldObject>> {
     match put(bucket, path, me, PutMode::Update(seen)).await {
         Ok(done) => Ok(Some(hold(bucket, path.clone(), me.clone(), done))),
-        Err(StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. }) => Ok(None),
+        Err(StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. }) => {
+            Ok(None)
+        }
         Err(error) => Err(bucket.fault(&error)),
     }
 }

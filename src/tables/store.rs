@@ -90,7 +90,9 @@ fn cloud(
 /// How long a cloud that fails is asked again.
 fn patience() -> Duration {
     let seconds = std::env::var(PATIENCE).ok().and_then(|text| text.parse().ok());
-    seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0).map_or(DEFAULT_PATIENCE, Duration::from_secs_f64)
+    seconds
+        .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+        .map_or(DEFAULT_PATIENCE, Duration::from_secs_f64)
 }
 
 fn retry(patience: Duration) -> RetryConfig {

@@ -74,12 +74,7 @@ impl TableWriter {
         Self::over(table, definition, run, Some(turn.to_owned()))
     }
 
-    fn over(
-        table: DeltaTable,
-        definition: &'static TableDefinition,
-        run: &str,
-        turn: Option<String>,
-    ) -> Result<Self> {
+    fn over(table: DeltaTable, definition: &'static TableDefinition, run: &str, turn: Option<String>) -> Result<Self> {
         let writer = new_writer(&table, definition, run, turn.as_deref())?;
         Ok(Self { definition, table, writer, run: run.to_owned(), turn, pending: 0, written: 0 })
     }
@@ -186,3 +181,6 @@ fn stored_form(batch: &RecordBatch, writer: &RecordBatchWriter) -> Result<Record
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new(schema, columns)?)
 }
+
+#[cfg(test)]
+mod tests;

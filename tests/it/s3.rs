@@ -7,7 +7,9 @@ use std::process::Command;
 use crate::readers::python;
 use crate::s3_server::{Bucket, SECRET};
 use crate::serving::Serving;
-use crate::support::{Ran, TABLES, assert_same, clean, finish, one_line, program, run, tables_as_json, values, written};
+use crate::support::{
+    Ran, TABLES, assert_same, clean, finish, one_line, program, run, tables_as_json, values, written,
+};
 
 /// Four neurons over short windows of a few documents: every stage has rows, in seconds.
 pub(crate) const TINY: [&str; 8] = ["--limit", "16", "--layers", "0", "--neurons", "0-3", "--window", "16"];
@@ -39,21 +41,37 @@ fn a_run_into_a_bucket_writes_what_it_writes_into_a_folder() {
     assert!(well(&summary).contains(&format!("lake '{lake}'")), "{}", summary.text());
     run(path, "here", &TINY);
     assert_same(&values_in(&bucket, path, &lake), &values(path, "here"));
-    assert!(!path.join("cache/neuronlake/lakes").read_dir().unwrap().any(|entry| {
-        entry.unwrap().path().join("collections").exists()
-    }));
+    assert!(
+        !path
+            .join("cache/neuronlake/lakes")
+            .read_dir()
+            .unwrap()
+            .any(|entry| { entry.unwrap().path().join("collections").exists() })
+    );
     let again = nl(&[&["run", "--lake", &lake][..], &TINY].concat());
     assert!(written(well(&again)).values().all(|n_rows| *n_rows == 0), "{}", again.text());
 
     // Versions, each of them whole.
-    let versions = nl(&["sql", "--lake", &lake, "--format", "csv",
-        "SELECT version, operation, n_rows_added, run IS NOT NULL AS by_us, readable FROM table_versions('explanations')"]);
+    let versions = nl(&[
+        "sql",
+        "--lake",
+        &lake,
+        "--format",
+        "csv",
+        "SELECT version, operation, n_rows_added, run IS NOT NULL AS by_us, readable FROM table_versions('explanations')",
+    ]);
     assert_eq!(
         well(&versions),
         "version,operation,n_rows_added,by_us,readable\n0,CREATE TABLE,0,false,true\n1,WRITE,4,true,true\n"
     );
-    let counts = nl(&["sql", "--lake", &lake, "--format", "csv",
-        "SELECT (SELECT count(*) FROM \"explanations@0\") AS a, (SELECT count(*) FROM \"explanations@1\") AS b"]);
+    let counts = nl(&[
+        "sql",
+        "--lake",
+        &lake,
+        "--format",
+        "csv",
+        "SELECT (SELECT count(*) FROM \"explanations@0\") AS a, (SELECT count(*) FROM \"explanations@1\") AS b",
+    ]);
     assert_eq!(well(&counts), "a,b\n0,4\n");
     let none = one_line(&nl(&["sql", "--lake", &lake, "SELECT 1 FROM \"explanations@7\""]), 2);
     assert!(none.ends_with("expected one of its versions 0 to 1, got '7'"), "{none}");
@@ -83,7 +101,8 @@ async fn a_server_over_a_bucket_sees_each_commit() {
         let body = serde_json::json!({ "sql": "SELECT count(*) AS n FROM explanations" });
         let request = reqwest::Client::new().post(format!("{}/api/v1/sql", server.http));
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let rows: serde_json::Value = serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+        let rows: serde_json::Value =
+            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
         rows.to_string()
     };
     let before = count().await;
@@ -104,7 +123,8 @@ fn a_lake_that_cannot_be_reached_says_why_and_shows_no_secret() {
     bucket.refuse(&format!(
         "<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Message>It expired.</Message><Token-0>{SECRET}</Token-0></Error>"
     ));
-    let refused = "access was refused (ExpiredToken): expected credentials in the environment that may read and write it";
+    let refused =
+        "access was refused (ExpiredToken): expected credentials in the environment that may read and write it";
     assert_eq!(sql(&empty), format!("error: lake '{empty}/': {refused}"));
     // A run begins by looking at the tables.
     let ran = finish(&mut over(&bucket, path, &[&["run", "--lake", &empty][..], &TINY].concat()));

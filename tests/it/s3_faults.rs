@@ -119,7 +119,11 @@ fn two_runs_at_once_pay_once() {
     let (bucket, lake) = (Bucket::new(), "paid");
     let lake = bucket.lake(lake);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    well(&finish(&mut over(&bucket, folders[0].path(), &[&["run", "--lake", &lake, "--to", "token_activations"][..], &TINY].concat())));
+    well(&finish(&mut over(
+        &bucket,
+        folders[0].path(),
+        &[&["run", "--lake", &lake, "--to", "token_activations"][..], &TINY].concat(),
+    )));
     let server = FaultServer::start(|asked: &Asked| Served { delay: Duration::from_millis(5), ..answer(asked) });
     let spawn = |folder: &tempfile::TempDir| {
         let mut command = over(&bucket, folder.path(), &[&["run", "--lake", &lake][..], &TINY, &ASKING].concat());
@@ -139,8 +143,7 @@ fn two_runs_at_once_pay_once() {
 }
 
 /// What asks the language model by rule.
-const ASKING: [&str; 5] =
-    ["--explainer", "openai:fake", "--simulator", "log_probability_free@openai:fake", "--force"];
+const ASKING: [&str; 5] = ["--explainer", "openai:fake", "--simulator", "log_probability_free@openai:fake", "--force"];
 
 /// Rows of `completions`, and different ones among them.
 fn completions(bucket: &Bucket, folder: &Path, lake: &str) -> String {
@@ -156,7 +159,11 @@ fn no_reply_in_the_bucket_is_paid_for_twice() {
     let n_kills: u64 = if std::env::var_os("NEURONLAKE_SLOW").is_some() { 60 } else { 6 };
     let (bucket, folder) = (Bucket::new(), tempfile::tempdir().unwrap());
     let (path, lake) = (folder.path(), bucket.lake("replies"));
-    well(&finish(&mut over(&bucket, path, &[&["run", "--lake", &lake, "--to", "token_activations"][..], &TINY].concat())));
+    well(&finish(&mut over(
+        &bucket,
+        path,
+        &[&["run", "--lake", &lake, "--to", "token_activations"][..], &TINY].concat(),
+    )));
     let server = FaultServer::start(|asked: &Asked| Served { delay: Duration::from_millis(4), ..answer(asked) });
     let start = || {
         let mut command = over(&bucket, path, &[&["run", "--lake", &lake][..], &TINY, &ASKING].concat());
@@ -222,7 +229,7 @@ fn stored(bucket: &Bucket, folder: &Path, lake: &str) -> BTreeSet<String> {
     stored
 }
 
-/// Five of a hundred requests fail in one of five ways, and for a while nothing gets through at all: the run finishes with the tables
+/// Five of a hundred requests fail in one of six ways, and for a while nothing gets through at all: the run finishes with the tables
 /// of an undisturbed one. Readers on a good line ask all the while, and whatever they see is whole. The outage takes 2 seconds, or 30
 /// with NEURONLAKE_SLOW=1.
 #[test]
@@ -248,7 +255,9 @@ fn faults_and_an_outage_delay_a_run_and_hurt_no_reader() {
             let mut seen: Vec<usize> = Vec::new();
             while !done.load(Ordering::SeqCst) {
                 let query = "SELECT neuron, count(*) AS n FROM activation_records GROUP BY neuron ORDER BY neuron";
-                let ran = finish(program(path).args(["sql", "--lake", &lake, "--format", "csv", query]).envs(bucket.direct()));
+                let ran = finish(
+                    program(path).args(["sql", "--lake", &lake, "--format", "csv", query]).envs(bucket.direct()),
+                );
                 // Before the first commit there is no lake.
                 if ran.err.contains("does not exist") {
                     continue;

@@ -74,6 +74,8 @@ enum Fate {
     Cut,
     /// … or after it did what was asked.
     CutAfter,
+    /// … or half of the answer comes.
+    CutHalf,
     /// Nothing is answered for longer than the client waits.
     Hangs,
 }
@@ -144,7 +146,7 @@ impl Bucket {
         ]
     }
 
-    /// Lets so many of a thousand requests fail, in five ways.
+    /// Lets so many of a thousand requests fail, in six ways.
     pub(crate) fn fail(&self, per_mille: u32) {
         self.faults.per_mille.store(per_mille, Ordering::SeqCst);
     }
@@ -242,20 +244,23 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, faults: &Faults) -> std::i
             let _ = client.read(&mut buffer);
             return Ok(());
         }
-        Fate::Forwarded | Fate::CutAfter => {}
+        Fate::Forwarded | Fate::CutAfter | Fate::CutHalf => {}
     }
     // The first line as it is, then a header of ours: the server closes after its answer.
     let mut server = TcpStream::connect(upstream)?;
     server.set_nodelay(true)?;
     let first = text.find("\r\n").map_or(0, |end| end + 2);
-    let rest = text[first..].split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let rest =
+        text[first..].split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
     let head_out = format!("{}Connection: close\r\n{}", &text[..first], rest.collect::<String>());
     server.write_all(head_out.as_bytes())?;
     server.write_all(&request[head..])?;
     let mut whole = Vec::new();
     server.read_to_end(&mut whole)?;
-    if fate == Fate::CutAfter {
-        return Ok(());
+    match fate {
+        Fate::CutAfter => return Ok(()),
+        Fate::CutHalf => whole.truncate(whole.len() / 2),
+        _ => {}
     }
     client.write_all(&whole)?;
     client.shutdown(Shutdown::Write)
@@ -282,11 +287,12 @@ fn fate(number: u64, faults: &Faults) -> Fate {
     if z % 1_000 >= u64::from(faults.per_mille.load(Ordering::SeqCst)) {
         return Fate::Forwarded;
     }
-    match (z >> 32) % 5 {
+    match (z >> 32) % 6 {
         0 => Fate::Refused(500),
         1 => Fate::Refused(503),
         2 => Fate::Cut,
         3 => Fate::CutAfter,
+        4 => Fate::CutHalf,
         _ => Fate::Hangs,
     }
 }

@@ -43,8 +43,8 @@ pub(crate) fn reason(error: &Error) -> String {
     let refused = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
         || [" 401 ", " 403 "].iter().any(|status| text.contains(&format!("status code:{status}")));
     match code {
-        "NoSuchBucket" | "ContainerNotFound") => "the bucket does not exist".to_owned(),
-        "PermanentRedirect" | "AuthorizationHeaderMalformed") => {
+        "NoSuchBucket" | "ContainerNotFound" => "the bucket does not exist".to_owned(),
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
             format!("the bucket is in another region: set AWS_REGION ({text})")
         }
         _ if refused => {
@@ -52,7 +52,8 @@ pub(crate) fn reason(error: &Error) -> String {
             format!("access was refused ({code}): expected credentials in the environment that may read and write it")
         }
         _ if text.contains("169.254.169.254") || text.contains("169.254.170.2") => {
-            "no credentials: expected them in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned()
+            "no credentials: expected them in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned()
         }
         _ => text,
     }

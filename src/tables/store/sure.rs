@@ -58,7 +58,7 @@ impl SureStore {
                 Err(error) => error,
             };
             let refused = matches!(error, Error::AlreadyExists { .. } | Error::Precondition { .. });
-            if !refused && !matches!(error, Error::Generic { .. }) {
+            if !refused && !is_of_the_network(&error) {
                 return Err(error);
             }
             match self.is_ours(location, &payload).await {
@@ -110,25 +110,70 @@ impl ObjectStore for SureStore {
         self.inner.get_opts(location, options).await.map_err(told)
     }
 
+    // The client does not repeat what broke off in the middle of an answer, unless it is a file's content; these may be repeated.
+
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations).map_err(told).boxed()
+        let (inner, patience) = (Arc::clone(&self.inner), self.patience);
+        at_once(async move {
+            let paths: Vec<Path> = locations.try_collect().await?;
+            let all =
+                || inner.delete_stream(futures::stream::iter(paths.clone().into_iter().map(Ok)).boxed()).try_collect();
+            again(patience, all).await
+        })
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix).map_err(told).boxed()
+        let (inner, patience, prefix) = (Arc::clone(&self.inner), self.patience, prefix.cloned());
+        at_once(async move { again(patience, || inner.list(prefix.as_ref()).try_collect()).await })
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset).map_err(told).boxed()
+        let (inner, patience, prefix) = (Arc::clone(&self.inner), self.patience, prefix.cloned());
+        let offset = offset.clone();
+        at_once(async move { again(patience, || inner.list_with_offset(prefix.as_ref(), &offset).try_collect()).await })
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await.map_err(told)
+        again(self.patience, || self.inner.list_with_delimiter(prefix)).await.map_err(told)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await.map_err(told)
     }
+}
+
+/// Does what may be done any number of times until the network lets it, or patience ends.
+async fn again<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let (start, mut wait) = (Instant::now(), FIRST_WAIT);
+    loop {
+        match ask().await {
+            Err(error) if is_of_the_network(&error) && start.elapsed() < patience => {
+                tracing::debug!(%error, "an answer broke off and is asked for again");
+            }
+            done => return done,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Whether a fault is one of the connection, and not the answer of a store or a lack of credentials.
+fn is_of_the_network(error: &Error) -> bool {
+    let Error::Generic { source, .. } = error else { return false };
+    let text = format!("{source:?} {source}");
+    // Where the service of credentials is asked for, the machine has none.
+    !["Server returned", "169.254.", "redential"].iter().any(|words| text.contains(words))
+}
+
+/// The items of a whole result, or its fault, as a stream.
+fn at_once<T: Send + 'static>(
+    whole: impl Future<Output = Result<Vec<T>>> + Send + 'static,
+) -> BoxStream<'static, Result<T>> {
+    let items = futures::stream::once(whole).map_ok(|items| futures::stream::iter(items.into_iter().map(Ok)));
+    items.try_flatten().map_err(told).boxed()
 }
 
 /// An upload in parts whose last step tells the truth too: asked twice to put the parts together, a store no longer knows them.

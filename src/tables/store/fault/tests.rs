@@ -1,7 +1,9 @@
 use super::*;
 
 fn refused(status: &str, body: &str) -> String {
-    format!("Error performing GET https://a.blob.core.windows.net/c?sv=1&sig=SECRET in 3ms, after 0 retries - Server returned non-2xx status code: {status}: {body}")
+    format!(
+        "Error performing GET https://a.blob.core.windows.net/c?sv=1&sig=SECRET in 3ms, after 0 retries - Server returned non-2xx status code: {status}: {body}"
+    )
 }
 
 #[test]

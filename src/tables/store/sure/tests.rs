@@ -84,9 +84,9 @@ async fn a_write_whose_answer_was_lost_is_done_and_nobody_elses() {
 async fn a_write_over_what_was_seen_is_done_once() {
     let store = store(&[], &[1]);
     let first = create(&store, "one").await.unwrap();
-    let over = |text: &'static str, seen: PutResult| {
+    let over = async |text: &'static str, seen: PutResult| {
         let options = PutOptions::from(PutMode::Update(seen.into()));
-        store.put_opts(&Path::from("a"), text.into(), options)
+        store.put_opts(&Path::from("a"), text.into(), options).await
     };
     // The answer is lost, and what is there is what was written.
     let second = over("two", first.clone()).await.unwrap();
