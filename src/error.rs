@@ -268,6 +268,14 @@ pub enum Error {
         /// What the store said.
         source: Box<object_store::Error>,
     },
+    /// The object store that a lake lies in refused or cannot be reached.
+    #[error("lake '{lake}': {reason}")]
+    LakeStore {
+        /// Address of the lake.
+        lake: String,
+        /// What the store said, and what to look at; no secret.
+        reason: String,
+    },
     /// Output could not be written.
     #[error("cannot write the output")]
     Output {
@@ -669,6 +677,12 @@ pub enum Error {
         table: String,
         /// What the store said.
         source: Box<deltalake::DeltaTableError>,
+    },
+    /// Another writer of the same rows was faster; the table holds theirs.
+    #[error("table '{table}': another process wrote the same units at the same time")]
+    Overtaken {
+        /// The table.
+        table: String,
     },
     /// The engine refused a plan or failed while running it.
     #[error("{}", in_words(.0))]

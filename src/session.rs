@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 
 use crate::completions::language_models::{LanguageModelOptions, LanguageModels};
 use crate::error::{Error, Result};
-use crate::functions::{self, Host, IndexedViews, MethodRegistry};
+use crate::functions::{self, Host, IndexedViews, MethodRegistry, Scratch};
 use crate::models::cache::Models;
 use crate::models::latents::Autoencoders;
 use crate::neurons::pass::PassProgress;
@@ -93,6 +93,7 @@ pub struct Session {
     methods: Arc<MethodRegistry>,
     progress: Arc<PassProgress>,
     search: Arc<SearchIndex>,
+    scratch: Arc<Scratch>,
 }
 
 impl std::fmt::Debug for Session {
@@ -130,6 +131,9 @@ impl Session {
             .with_optimizer_rule(Arc::new(LeakRule))
             .build();
         let context = SessionContext::new_with_state(options.engine.upgrade(state)?);
+        if let Some((root, store)) = lake.object_store() {
+            context.register_object_store(root, store);
+        }
 
         let views =
             of_kind(Kind::View).map(|query| View { name: query.name.clone(), sql: query.sql.clone() }).collect();
@@ -147,6 +151,7 @@ impl Session {
             lake: Some(lake.clone()),
             ..options.languages
         })?));
+        let scratch = Arc::new(Scratch::of(&lake));
         let host = Host {
             session: WeakSession::of(&context),
             lake: lake.clone(),
@@ -154,10 +159,11 @@ impl Session {
             progress: Arc::clone(&progress),
             methods: Arc::clone(&methods),
             search: Arc::clone(&search),
+            scratch: Arc::clone(&scratch),
         };
         functions::register(&context, &host);
         options.access.restrict(&context);
-        Ok(Self { context, lake, models, methods, progress, search })
+        Ok(Self { context, lake, models, methods, progress, search, scratch })
     }
 
     /// Plans a query.
@@ -218,6 +224,11 @@ impl Session {
     /// The search index of the lake.
     pub(crate) fn search(&self) -> &Arc<SearchIndex> {
         &self.search
+    }
+
+    /// The folder that collections of activations wait in.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// How far the pass under way is.

@@ -206,13 +206,13 @@ pub(crate) struct ExistingLake {
 }
 
 impl ExistingLake {
-    pub(crate) fn open(&self) -> Result<Lake> {
+    pub(crate) async fn open(&self) -> Result<Lake> {
         match &self.lake {
-            Some(lake) => Lake::existing(lake),
-            None => DEFAULT_LAKES
-                .iter()
-                .find_map(|lake| Lake::existing(lake).ok())
-                .map_or_else(|| Lake::existing(DEFAULT_LAKES[0]), Ok),
+            Some(lake) => Lake::existing(lake).await,
+            None => match default_lake().await {
+                Some(lake) => Ok(lake),
+                None => Lake::existing(DEFAULT_LAKES[0]).await,
+            },
         }
     }
 }
@@ -226,15 +226,25 @@ pub(crate) struct LakeIfAny {
 }
 
 impl LakeIfAny {
-    pub(crate) fn open(&self) -> Result<Lake> {
+    pub(crate) async fn open(&self) -> Result<Lake> {
         match &self.lake {
-            Some(lake) => Lake::existing(lake),
-            None => DEFAULT_LAKES
-                .iter()
-                .find_map(|lake| Lake::existing(lake).ok())
-                .map_or_else(|| Lake::at(DEFAULT_LAKES[0]), Ok),
+            Some(lake) => Lake::existing(lake).await,
+            None => match default_lake().await {
+                Some(lake) => Ok(lake),
+                None => Lake::at(DEFAULT_LAKES[0]),
+            },
         }
     }
+}
+
+/// The first of the default lakes that is there.
+async fn default_lake() -> Option<Lake> {
+    for lake in DEFAULT_LAKES {
+        if let Ok(lake) = Lake::existing(lake).await {
+            return Some(lake);
+        }
+    }
+    None
 }
 
 #[derive(Debug, Args)]

@@ -78,7 +78,7 @@ impl Network {
 
 pub(crate) async fn scheduler(_: &Arguments, command: &Scheduler) -> Result<()> {
     command.network.check(command.listen)?;
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(command.lake.open().await?, SessionOptions::default())?;
     let scheduler = distributed::scheduler::Scheduler::bind(command.listen, session).await?;
     print(&format!("scheduler: ballista://{}\n", scheduler.address()))?;
     scheduler.serve().await
@@ -87,7 +87,7 @@ pub(crate) async fn scheduler(_: &Arguments, command: &Scheduler) -> Result<()> 
 pub(crate) async fn worker(arguments: &Arguments, command: &Worker) -> Result<()> {
     command.network.check(command.listen)?;
     let languages = command.language.options()?;
-    let session = open(command.lake.open()?, SessionOptions { languages, ..SessionOptions::default() })?;
+    let session = open(command.lake.open().await?, SessionOptions { languages, ..SessionOptions::default() })?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let own = Folder::new(command.work.clone())?;
     let options = WorkerOptions {

@@ -10,7 +10,7 @@ const PER_NEURON: &str = "SELECT model, count(*) AS n_neurons, sum(n_calls) AS n
      sum(cost) / count(*) AS cost_a_neuron FROM neuron_costs GROUP BY model ORDER BY model";
 
 pub(crate) async fn cost(command: &Cost) -> Result<()> {
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(command.lake.open().await?, SessionOptions::default())?;
     // What a run that was cut short had paid for is still in its files.
     session.methods().models().fold().await?;
     let by = "SELECT model, purpose, day, n_calls, prompt_tokens, completion_tokens, cost, n_unpriced FROM costs \

@@ -29,7 +29,7 @@ const NEXT: [&str; 3] = [
 
 pub(crate) async fn demo(arguments: &Arguments, command: &Demo) -> Result<()> {
     let start = Instant::now();
-    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
+    let session = pipeline_session(Lake::reach(&command.lake).await?, LanguageModelOptions::default())?;
     let reports = run_pipeline(arguments, &session, &Settings::default()).await?;
     let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
     print(&format!("\n{}\n", what_was_done(&session, n_rows, start).await?))?;

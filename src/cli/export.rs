@@ -73,7 +73,7 @@ pub(crate) async fn run(command: &Export) -> Result<()> {
     let ExportArguments { out, condition, lake } = common;
     let condition = condition.as_deref();
     check_new(out)?;
-    let session = open(lake.open()?, session_options())?;
+    let session = open(lake.open().await?, session_options())?;
     let nobody = |_: u64, _: u64| {};
     let text = match &command.format {
         ExportFormat::Csv(_) => Some(TextFormat::Csv),

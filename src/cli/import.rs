@@ -134,7 +134,7 @@ pub(crate) async fn import_with<I: Importer>(
     common: &ImportArguments,
     importer: Arc<I>,
 ) -> Result<Session> {
-    let session = open(Lake::at(&common.lake)?, SessionOptions::default())?;
+    let session = open(Lake::reach(&common.lake).await?, SessionOptions::default())?;
     let on_bad_file = if common.keep_going { OnBadFile::KeepGoing } else { OnBadFile::Stop };
     let verbosity = match arguments.verbosity() {
         // The counts say it all.

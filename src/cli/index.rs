@@ -12,7 +12,7 @@ use crate::session::SessionOptions;
 pub(crate) async fn index(arguments: &Arguments, command: &Index) -> Result<()> {
     let started = Instant::now();
     let languages = command.language.options()?;
-    let session = open(command.lake.open()?, SessionOptions { languages, ..SessionOptions::default() })?;
+    let session = open(command.lake.open().await?, SessionOptions { languages, ..SessionOptions::default() })?;
     if command.rebuild {
         session.search().clear().await?;
     }

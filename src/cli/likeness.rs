@@ -131,14 +131,14 @@ pub(crate) async fn like(arguments: &Arguments, command: &Like) -> Result<()> {
         text(&options.to_string()),
         text(hook_point),
     );
-    let session = open(command.rows.lake.open()?, SessionOptions::default())?;
+    let session = open(command.rows.lake.open().await?, SessionOptions::default())?;
     let query = command.rows.of(&query, "similarity DESC NULLS LAST, hook_point, neuron");
     sql::print_rows(&session, &query, command.rows.format).await
 }
 
 /// Units whose explanations mean most nearly what the unit's best one does; each with its nearest explanation.
 async fn like_by_explanation(arguments: &Arguments, command: &Like, hook_point: &str, neuron: u32) -> Result<()> {
-    let session = open(command.rows.lake.open()?, SessionOptions::default())?;
+    let session = open(command.rows.lake.open().await?, SessionOptions::default())?;
     let model = match session.models().get(&command.model) {
         Ok(model) => model.id().to_owned(),
         // A model that was imported has an id and no file.
@@ -187,7 +187,7 @@ pub(crate) async fn fires(command: &Fires) -> Result<()> {
         text(&command.text),
         text(&command.hook),
     );
-    let session = open(command.rows.lake.open()?, SessionOptions::default())?;
+    let session = open(command.rows.lake.open().await?, SessionOptions::default())?;
     let query = command.rows.of(&query, "of_max DESC NULLS LAST, activation DESC, hook_point, neuron");
     sql::print_rows(&session, &query, command.rows.format).await
 }

@@ -20,7 +20,7 @@ pub(crate) async fn query(_: &Arguments, command: &Query) -> Result<()> {
                 });
             }
             let values = parameters.iter().map(|text| parameter(text)).collect::<Result<Vec<_>>>()?;
-            let session = open(lake.open()?, SessionOptions::default())?;
+            let session = open(lake.open().await?, SessionOptions::default())?;
             sql::print_rows(&session, &query.bind(&values)?, *format).await
         }
     }

@@ -20,7 +20,7 @@ const BATCH_ROWS: usize = 1_024;
 
 pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
     let settings = settings(command)?;
-    let lake = Lake::at(&command.lake)?;
+    let lake = Lake::reach(&command.lake).await?;
     let languages = LanguageModelOptions { counts_only: command.dry_run, ..command.language.options()? };
     let session = pipeline_session(lake, languages)?;
     if command.dry_run {

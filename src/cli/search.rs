@@ -27,7 +27,7 @@ pub(crate) async fn search(arguments: &Arguments, command: &Search) -> Result<()
         return Err(SearchError::NoWords { place: "search".to_owned(), got }.into());
     }
     let languages = command.language.options()?;
-    let session = open(command.lake.open()?, SessionOptions { languages, ..SessionOptions::default() })?;
+    let session = open(command.lake.open().await?, SessionOptions { languages, ..SessionOptions::default() })?;
     let mut mode = command.mode;
     if mode != Mode::Keyword {
         match vectors(&session, command.encoder.as_deref(), arguments.verbosity()).await {

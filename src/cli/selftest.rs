@@ -15,7 +15,7 @@ use crate::tables::lake::Lake;
 const DEFAULT_SIMULATOR: &str = "embedding";
 
 pub(crate) async fn selftest(command: &Selftest) -> Result<()> {
-    let session = pipeline_session(Lake::at(&command.lake)?, command.language.options()?)?;
+    let session = pipeline_session(Lake::reach(&command.lake).await?, command.language.options()?)?;
     planted_lake::write(&session, command.seed).await?;
     let mut simulators = command.simulators.clone();
     if simulators.is_empty() && command.scorers.is_empty() {

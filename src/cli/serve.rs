@@ -84,7 +84,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         ..QueryLimits::default()
     };
     let options = SessionOptions { languages, access, memory_limit: limits.memory, ..SessionOptions::default() };
-    let session = Session::open(command.lake.open()?, Arc::new(models), options)?;
+    let session = Session::open(command.lake.open().await?, Arc::new(models), options)?;
     for model in &command.models {
         session.models().get(model)?;
     }

@@ -18,7 +18,7 @@ use crate::session::{Session, SessionOptions};
 
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
     let session = open(
-        command.lake.open()?,
+        command.lake.open().await?,
         SessionOptions {
             languages: command.language.options()?,
             engine: command.engine.clone(),

@@ -71,10 +71,15 @@ impl LanguageModels {
             got: format!("{error}"),
         })?;
         let folder = options.lake.as_ref().and_then(Lake::local_path);
-        let prices = match (&options.prices, &folder) {
-            (Some(path), _) => Prices::from_file(path)?,
-            (None, Some(folder)) => Prices::of_lake(folder)?,
-            (None, None) => Prices::embedded()?,
+        let bucket = options.lake.as_ref().and_then(Lake::bucket);
+        let prices = match (&options.prices, &folder, bucket) {
+            (Some(path), ..) => Prices::from_file(path)?,
+            (None, Some(folder), _) => Prices::of_lake(folder)?,
+            (None, None, Some(bucket)) => {
+                let (address, text) = bucket.prices();
+                Prices::of_text(&address, text)?
+            }
+            (None, None, None) => Prices::embedded()?,
         };
         let store = options.lake.as_ref().map(CompletionStore::open).transpose()?.map(Arc::new);
         let http = HttpOptions {

@@ -58,9 +58,13 @@ impl Prices {
     /// # Errors
     /// [`Error::File`] or [`Error::Argument`] when it cannot be read.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let mut prices = Self::embedded()?;
         let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        let models = read(&text).map_err(|reason| Error::Argument {
+        Self::over_embedded(path, &text)
+    }
+
+    fn over_embedded(path: &Path, text: &str) -> Result<Self> {
+        let mut prices = Self::embedded()?;
+        let models = read(text).map_err(|reason| Error::Argument {
             argument: "table of prices".to_owned(),
             expected: "[models.\"NAME\"] with prompt and completion in dollars for a million tokens".to_owned(),
             got: format!("{}: {reason}", path.display()),
@@ -79,6 +83,17 @@ impl Prices {
         match path.is_file() {
             true => Self::from_file(&path),
             false => Ok(Self { edit: path, ..Self::embedded()? }),
+        }
+    }
+
+    /// The prices of the program, and over them those of the lake's own table, by its address and its text where it has one.
+    ///
+    /// # Errors
+    /// As [`Prices::from_file`].
+    pub(crate) fn of_text(address: &str, text: Option<&str>) -> Result<Self> {
+        match text {
+            Some(text) => Self::over_embedded(Path::new(address), text),
+            None => Ok(Self { edit: PathBuf::from(address), ..Self::embedded()? }),
         }
     }
 

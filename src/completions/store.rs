@@ -1,16 +1,19 @@
 //! Replies that outlive the process: on disk before they are used, then part of the table `completions`.
 //!
 //! A living process appends one JSON line a reply to its own file in `<lake>/_completions/` (`segment`), many replies to one
-//! `fdatasync`. [`CompletionStore::fold`] moves the files of processes that ended, and what this one wrote so far, into the table
+//! `fdatasync`; where the lake is in an object store the lines that wait become one object of a name of its own (`objects`), which is
+//! there, whole, when the replies are used. [`CompletionStore::fold`] moves the files of processes that ended, and what this one wrote so far, into the table
 //! (`store/table.rs`): the lines are committed before their file is removed, and a key that the table holds is not written again, so a
-//! kill between the two leaves neither a gap nor a second row.
+//! kill between the two leaves neither a gap nor a second row, and of two processes that move the same lines the second's commit is refused.
 //!
 //! In memory a reply takes its text and about 300 bytes; the replies of a model are read when the first one is asked for.
 
+mod objects;
+mod queue;
 mod segment;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +25,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use self::objects::Objects;
 use self::segment::Segment;
 use super::model_name::ModelName;
 use crate::error::{Error, Result};
@@ -73,12 +77,20 @@ impl From<Row> for Kept {
 
 type Replies = HashMap<String, Arc<Kept>>;
 
+/// Where replies wait for the table.
+#[derive(Debug, Clone)]
+enum Waiting {
+    /// Files of a folder.
+    Files(PathBuf, Arc<Segment>),
+    /// Objects of a bucket.
+    Objects(Arc<Objects>),
+}
+
 /// The stored replies of one lake. Shared by everything in a process that asks language models.
 #[derive(Debug)]
 pub struct CompletionStore {
     lake: Lake,
-    folder: PathBuf,
-    segment: Arc<Segment>,
+    waiting: Waiting,
     // By the model's full name; a model is there once its replies were read.
     models: RwLock<HashMap<String, Replies>>,
     reading: Mutex<()>,
@@ -90,17 +102,22 @@ impl CompletionStore {
     /// The store of a lake; nothing is read or made yet.
     ///
     /// # Errors
-    /// [`Error::CompletionStore`] for a lake that is not on a local disk.
+    /// [`Error::CompletionStore`] for a lake that is neither on a local disk nor in an object store.
     pub fn open(lake: &Lake) -> Result<Self> {
-        let folder = lake.local_path().ok_or_else(|| Error::CompletionStore {
-            path: PathBuf::from(lake.root().path()),
-            reason: "expected a lake on a local disk".to_owned(),
-        })?;
-        let folder = folder.join("_completions");
+        let waiting = match (lake.bucket(), lake.local_path()) {
+            (Some(bucket), _) => Waiting::Objects(Arc::new(Objects::new(bucket))),
+            (None, Some(root)) => {
+                let folder = root.join("_completions");
+                Waiting::Files(folder.clone(), Arc::new(Segment::new(folder)))
+            }
+            (None, None) => {
+                let reason = "expected a lake on a local disk or in an object store".to_owned();
+                return Err(Error::CompletionStore { path: PathBuf::from(lake.root().path()), reason });
+            }
+        };
         Ok(Self {
             lake: lake.clone(),
-            segment: Arc::new(Segment::new(folder.clone())),
-            folder,
+            waiting,
             models: RwLock::default(),
             reading: Mutex::default(),
             n_served: AtomicU64::new(0),
@@ -123,9 +140,14 @@ impl CompletionStore {
             tracing::warn!(%error, "replies wait outside the table");
         }
         let mut replies = Replies::new();
-        // Files first: what another process moves into the table meanwhile is then seen twice and not missed.
-        let folder = self.folder.clone();
-        let waiting = blocking(move || segment::read_all(&folder)).await?;
+        // What waits first: what another process moves into the table meanwhile is then seen twice and not missed.
+        let waiting = match &self.waiting {
+            Waiting::Files(folder, _) => {
+                let folder = folder.clone();
+                blocking(move || segment::read_all(&folder)).await?
+            }
+            Waiting::Objects(objects) => objects.read_all().await?.1,
+        };
         let is_wanted = |row: &Row| row.engine == name.engine.to_string() && row.model == name.model;
         for row in waiting.into_iter().filter(is_wanted) {
             replies.insert(row.completion.clone(), Arc::new(row.into()));
@@ -158,13 +180,16 @@ impl CompletionStore {
         self.models.read().get(&name.to_string()).map_or(0, HashMap::len)
     }
 
-    /// Puts a reply on disk, and only then where it is found.
+    /// Puts a reply on disk or into the bucket, and only then where it is found.
     ///
     /// # Errors
-    /// [`Error::CompletionStore`] when the disk refuses.
+    /// [`Error::CompletionStore`] when the disk or the bucket refuses.
     pub(super) async fn append(&self, name: &ModelName, row: Row) -> Result<Arc<Kept>> {
         let line = serde_json::to_string(&row).map_err(|e| Error::internal(e.to_string()))?;
-        self.segment.append(line).await?;
+        match &self.waiting {
+            Waiting::Files(_, segment) => segment.append(line).await?,
+            Waiting::Objects(objects) => objects.append(line).await?,
+        }
         let key = row.completion.clone();
         let kept = Arc::new(Kept::from(row));
         self.models.write().entry(name.to_string()).or_default().insert(key, Arc::clone(&kept));
@@ -183,15 +208,27 @@ impl CompletionStore {
         self.paying.reopen();
     }
 
-    /// Moves the lines of this process, and of all that ended, into the table `completions`; the number of rows written.
+    /// Moves the lines of this process, and of all that ended, into the table `completions`; the number of rows written. Objects of
+    /// living processes are moved too: nothing is ever added to them.
     ///
     /// # Errors
     /// When a file is damaged before its last line, or the table cannot be written; nothing is lost then.
     pub async fn fold(&self) -> Result<usize> {
-        if !self.folder.is_dir() {
+        match &self.waiting {
+            Waiting::Files(folder, segment) => self.fold_files(folder.clone(), Arc::clone(segment)).await,
+            Waiting::Objects(objects) => {
+                let (paths, rows) = objects.read_all().await?;
+                let n_written = table::append_new(&self.lake, once_each(rows)).await?;
+                objects.remove(paths).await;
+                Ok(n_written)
+            }
+        }
+    }
+
+    async fn fold_files(&self, folder: PathBuf, segment: Arc<Segment>) -> Result<usize> {
+        if !folder.is_dir() {
             return Ok(0);
         }
-        let (folder, segment) = (self.folder.clone(), Arc::clone(&self.segment));
         // One process at a time: the table is then the same when it is looked at and when it is written.
         let (lock, finished) = blocking(move || {
             segment.finish();
@@ -200,13 +237,11 @@ impl CompletionStore {
         })
         .await?;
         let mut rows: Vec<Row> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
         for file in &finished {
             let path = file.clone();
-            let lines = blocking(move || segment::read(&path)).await?;
-            rows.extend(lines.into_iter().filter(|row| seen.insert(row.completion.clone())));
+            rows.extend(blocking(move || segment::read(&path)).await?);
         }
-        let n_written = table::append_new(&self.lake, rows).await?;
+        let n_written = table::append_new(&self.lake, once_each(rows)).await?;
         blocking(move || {
             for path in &finished {
                 std::fs::remove_file(path).map_err(|e| fault(path, &e))?;
@@ -217,6 +252,13 @@ impl CompletionStore {
         .await?;
         Ok(n_written)
     }
+}
+
+/// The first row of each key.
+fn once_each(mut rows: Vec<Row>) -> Vec<Row> {
+    let mut seen = HashSet::new();
+    rows.retain(|row| seen.insert(row.completion.clone()));
+    rows
 }
 
 /// Microseconds since 1970.

@@ -11,6 +11,7 @@ use super::lake_writer::LakeWriter;
 use super::report::Report;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::tables::lease::Lease;
 use crate::tables::runs::RunRow;
 
 /// Blocks that a part may have ready before they are taken.
@@ -43,6 +44,20 @@ pub type Watch<'a> = &'a (dyn Fn(u64, u64, &Report) + Send + Sync);
 /// # Errors
 /// The first fault in the order of the parts; the units read before it are committed.
 pub async fn import<I: Importer>(
+    session: &Session,
+    importer: Arc<I>,
+    options: ImportOptions,
+    watch: Watch<'_>,
+) -> Result<Report> {
+    // What the lake has is looked at once: another import of the same model would add the same units.
+    let turn = format!("import {} {}", importer.model(), importer.corpus());
+    let lease = Lease::take(session.lake(), &turn).await?;
+    let report = import_alone(session, importer, options, watch).await;
+    lease.release().await;
+    report
+}
+
+async fn import_alone<I: Importer>(
     session: &Session,
     importer: Arc<I>,
     options: ImportOptions,

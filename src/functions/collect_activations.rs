@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 
 use super::arguments::{document, table_arguments, text_argument};
-use super::collection_pass::{Collection, CollectionOptions};
+use super::collection_pass::{Collection, CollectionOptions, Scratch};
 use super::methods::MethodRegistry;
 use super::stream;
 use super::unit_schema::unit_schema;
@@ -57,6 +57,7 @@ pub(crate) struct Host {
     pub(crate) progress: Arc<PassProgress>,
     pub(crate) methods: Arc<MethodRegistry>,
     pub(crate) search: Arc<SearchIndex>,
+    pub(crate) scratch: Arc<Scratch>,
 }
 
 /// Arguments read, model loaded, hook point found.
@@ -93,7 +94,7 @@ impl Request {
         neurons.units(&hook_point)?;
         let collection = Collection {
             context: host.session.context()?,
-            scratch: host.lake.scratch_path(),
+            scratch: Arc::clone(&host.scratch),
             corpus: text(1)?,
             neurons,
             options,

@@ -31,9 +31,12 @@ use crate::neurons::collector::{Collector, CollectorConfig, HookUnits};
 use crate::neurons::pass::{ForwardPass, OwnedWindow, PassProgress};
 use crate::neurons::selection::NeuronSelection;
 use crate::pipeline::queries::Parameter;
+use crate::tables::lease::lock_file;
 use crate::token_sequences::split::SplitStrategy;
 
+mod scratch;
 mod sequences;
+pub use scratch::Scratch;
 use sequences::tracked_tokens;
 pub(crate) use sequences::{SequenceReader, windows as sequence_windows};
 
@@ -113,7 +116,7 @@ impl FirstToken {
 #[derive(Clone)]
 pub(crate) struct Collection {
     pub(crate) context: SessionContext,
-    pub(crate) scratch: PathBuf,
+    pub(crate) scratch: Arc<Scratch>,
     pub(crate) model: Arc<SubjectModel>,
     pub(crate) corpus: String,
     pub(crate) neurons: NeuronSelection,
@@ -136,9 +139,7 @@ impl Collection {
             "options": options,
             "token_sequences": self.version,
         });
-        let folder = self.scratch.join(hash::text(&key.to_string()));
-        std::fs::create_dir_all(&folder).map_err(|source| Error::File { path: folder.clone(), source })?;
-        Ok(folder)
+        self.scratch.folder(&hash::text(&key.to_string()))
     }
 
     /// The file with what was found out about a hook point's units, made by a pass over all hook points of the options
@@ -146,6 +147,11 @@ impl Collection {
     pub(crate) async fn file(&self, hook_point: &HookPoint) -> Result<PathBuf> {
         let folder = self.folder()?;
         let wanted = folder.join(file_name(hook_point.name()));
+        if wanted.exists() {
+            return Ok(wanted);
+        }
+        // Of several processes that ask for the same, one computes; the others find the files.
+        let _alone = lock_file(folder.join("pass.lock"), "collect_activations").await?;
         if wanted.exists() {
             return Ok(wanted);
         }
@@ -441,17 +447,6 @@ fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<
 
 fn file_name(hook_point: &str) -> String {
     format!("{}.arrow", hook_point.replace('/', "~"))
-}
-
-/// Removes what the passes of a finished run left in the scratch folder.
-///
-/// # Errors
-/// [`Error::File`] when the folder cannot be removed.
-pub fn remove_finished(scratch: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(scratch) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: scratch.to_owned(), source: e }),
-        _ => Ok(()),
-    }
 }
 
 /// A value as an SQL literal.

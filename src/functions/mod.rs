@@ -74,7 +74,7 @@ mod unit_schema;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
-pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+pub use collection_pass::{CollectionOptions, FirstToken, Scratch};
 pub(crate) use collection_pass::{SequenceReader, literal, sequence_windows};
 pub(crate) use explanation_matches::IndexedViews;
 pub use methods::{Method, MethodRegistry};

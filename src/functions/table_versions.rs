@@ -43,7 +43,7 @@ impl TableFunctionImpl for TableVersions {
         let lake = self.lake.clone();
         let rows: stream::Rows = Arc::new(move || {
             let lake = lake.clone();
-            futures::stream::once(async move { batch(&lake, definition) }).boxed()
+            futures::stream::once(async move { batch(&lake, definition).await }).boxed()
         });
         stream::table("table_versions", schema(), &["version"], rows)
     }
@@ -60,8 +60,8 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn batch(lake: &Lake, definition: &TableDefinition) -> Result<RecordBatch> {
-    let commits = lake.commits(definition).map_err(DataFusionError::from)?;
+async fn batch(lake: &Lake, definition: &TableDefinition) -> Result<RecordBatch> {
+    let commits = lake.commits(definition).await.map_err(DataFusionError::from)?;
     let committed_at = commits.iter().map(|commit| commit.committed_at.and_then(|time| time.checked_mul(1_000)));
     Ok(RecordBatch::try_new(
         schema(),

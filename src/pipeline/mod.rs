@@ -13,7 +13,6 @@ pub mod steps;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::functions::remove_finished;
 use crate::pipeline::methods::Methods;
 use crate::pipeline::settings::{Plan, Settings};
 use crate::pipeline::steps::{Step, steps};
@@ -85,7 +84,7 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         reports.push(report);
     }
     if settings.to.is_none() {
-        remove_finished(&session.lake().scratch_path())?;
+        session.scratch().remove_finished()?;
     }
     Ok(reports)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
+use deltalake::DeltaTable;
 use futures::StreamExt;
 
 use super::Observer;
@@ -15,9 +16,11 @@ use super::settings::Plan;
 use super::steps::Step;
 use crate::completions::budget::Spent;
 use crate::error::{Error, Result};
+use crate::hash;
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
 use crate::tables::definition::{TableDefinition, table};
+use crate::tables::lease::Lease;
 use crate::tables::writer::TableWriter;
 
 /// Parquet bytes after which the units held are committed.
@@ -26,6 +29,8 @@ const COMMIT_BYTES: usize = 32 << 20;
 const COMMIT_AFTER: Duration = Duration::from_secs(10);
 /// Documents of a chunk.
 const CHUNK: i64 = 4_096;
+/// How often a part is begun again because another process wrote the same units.
+const TRIES: usize = 8;
 /// How often a pass of the model is asked how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -45,6 +50,14 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
     if name == "activations" && run.finished_before(session).await? {
         return Ok(0);
     }
+    let turn_name = |hook: Option<&HookPoint>| {
+        let hook = hook.map_or("", HookPoint::name);
+        let mut parts = vec![plan.model.id().to_owned(), plan.settings.corpus_id(), hook.to_owned()];
+        // Where a model's files lie differs from machine to machine.
+        let values = step.values.iter().filter(|(name, _)| !name.ends_with("_source"));
+        parts.extend(values.map(|(name, value)| format!("{name}={}", value.to_sql())));
+        format!("{} {}", query.name, hash::text(&parts.join("|")))
+    };
     let mut stage = Stage {
         session,
         step,
@@ -54,6 +67,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         run,
         observer,
         recorded: false,
+        turn: String::new(),
         n_units: 0,
         last_unit_seen: None,
         total: 0,
@@ -63,13 +77,13 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
     };
     let mut n_rows = 0;
     if let Some(column) = query.resume.as_deref() {
-        n_rows = stage.rest(column).await?;
+        n_rows = stage.in_turn(&turn_name(None), Part::Rest(column)).await?;
     } else {
         for hook in &plan.hook_points {
             stage.total += plan.settings.neurons.units(hook)?.units().len() as u64;
         }
         for hook in &plan.hook_points {
-            n_rows += stage.units_of(hook).await?;
+            n_rows += stage.in_turn(&turn_name(Some(hook)), Part::Units(hook)).await?;
         }
     }
     // Replies become rows of `completions` where a step ends: until then they are safe in the store.
@@ -81,6 +95,15 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
     Ok(n_rows)
 }
 
+/// What a stage does between two waits for its turn.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// What comes after the largest stored value of a column.
+    Rest(&'a str),
+    /// All units of a hook point.
+    Units(&'a HookPoint),
+}
+
 struct Stage<'a> {
     session: &'a Session,
     step: &'a Step,
@@ -90,6 +113,8 @@ struct Stage<'a> {
     run: Run,
     observer: &'a dyn Observer,
     recorded: bool,
+    /// Name of the turn that is held.
+    turn: String,
     n_units: u64,
     last_unit_seen: Option<i64>,
     total: u64,
@@ -101,12 +126,36 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Does a part while no other process does the same one: whoever waited finds it done.
+    async fn in_turn(&mut self, name: &str, part: Part<'_>) -> Result<usize> {
+        name.clone_into(&mut self.turn);
+        let lease = Lease::take(self.session.lake(), name).await?;
+        let mut tried = 1;
+        let done = loop {
+            let done = match part {
+                Part::Rest(column) => self.rest(column).await,
+                Part::Units(hook) => self.units_of(hook).await,
+            };
+            match done {
+                // Only where a process held the turn, was stopped for long, and went on: what it wrote is no longer missing.
+                Err(Error::Overtaken { table }) if tried < TRIES => {
+                    tracing::info!(table, "another process wrote the same units; looking again at what is missing");
+                    tried += 1;
+                }
+                done => break done,
+            }
+        };
+        lease.release().await;
+        done
+    }
+
     /// What comes after the largest stored value of the resume column: at once, or, where the query takes `$until`, some
     /// thousand documents at a time, so that what is sorted for the commit order stays small.
     async fn rest(&mut self, column: &str) -> Result<usize> {
+        let mut before = self.before().await?;
         let mut after = self.largest(self.definition, column).await?;
         if !self.wants("until") {
-            return self.once(None, &[("after", after)]).await;
+            return Ok(self.once(None, &[("after", after)], before).await?.0);
         }
         let source = self.query.reads.first().and_then(|name| table(name));
         let source = source.ok_or_else(|| Error::internal("a stage with $until reads a table"))?;
@@ -114,7 +163,9 @@ impl Stage<'_> {
         let mut n_rows = 0;
         while after < last {
             let until = after + CHUNK;
-            n_rows += self.once(None, &[("after", after), ("until", until)]).await?;
+            let n_written;
+            (n_written, before) = self.once(None, &[("after", after), ("until", until)], before).await?;
+            n_rows += n_written;
             after = until;
         }
         Ok(n_rows)
@@ -123,13 +174,17 @@ impl Stage<'_> {
     /// All units of a hook point: at once, or some at a time where a language model is asked, each lot committed before the
     /// next is begun.
     async fn units_of(&mut self, hook: &HookPoint) -> Result<usize> {
-        let Some(at_once) = self.step.units_at_once else { return self.once(Some(hook), &[]).await };
+        let Some(at_once) = self.step.units_at_once else {
+            let before = self.before().await?;
+            return Ok(self.once(Some(hook), &[], before).await?.0);
+        };
         let lots = self.lots(hook, at_once).await?;
         let mut n_rows = 0;
         for units in lots {
             let (Some(first), Some(last)) = (units.first(), units.last()) else { continue };
             let bounds = [("first_neuron", *first), ("last_neuron", *last)];
-            let n_written = match self.once(Some(hook), &bounds).await {
+            let before = self.before().await?;
+            let (n_written, _) = match self.once(Some(hook), &bounds, before).await {
                 Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook)),
                 other => other?,
             };
@@ -194,13 +249,24 @@ impl Stage<'_> {
         self.query.params.iter().any(|(param, _)| param == name)
     }
 
-    async fn once(&mut self, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<usize> {
+    /// The table as it is before it is asked what is missing: what is written then is refused if others of the same turn were faster.
+    async fn before(&self) -> Result<Option<DeltaTable>> {
+        self.session.lake().open(self.definition).await
+    }
+
+    /// Runs the query and writes its rows; their number, and the table after the last commit.
+    async fn once(
+        &mut self,
+        hook: Option<&HookPoint>,
+        bounds: &[(&str, i64)],
+        before: Option<DeltaTable>,
+    ) -> Result<(usize, Option<DeltaTable>)> {
         let sql = self.bind(hook, bounds)?;
         if let Some(hook) = hook
             && sql.contains("collect_activations(")
             && self.is_complete(hook).await?
         {
-            return Ok(0);
+            return Ok((0, before));
         }
         self.last_unit_seen = None;
         let rows = self.session.sql(Query::select(&sql)).await?;
@@ -224,7 +290,7 @@ impl Stage<'_> {
             }
             let writer = match &mut writer {
                 Some(open) => open,
-                none => none.insert(self.open().await?),
+                none => none.insert(self.open(before.clone()).await?),
             };
             // The last unit of a batch may go on in the next one: it is held back, so that a commit never cuts it.
             let last = self.last_unit(&batch)?;
@@ -241,20 +307,21 @@ impl Stage<'_> {
             self.count(&batch)?;
             held = Some(batch.slice(last, batch.num_rows() - last));
         }
-        if let (Some(mut writer), Some(held)) = (writer, held) {
+        let Some(mut writer) = writer else { return Ok((n_rows, before)) };
+        if let Some(held) = held {
             writer.write(&held).await?;
             writer.commit().await?;
         }
-        Ok(n_rows)
+        Ok((n_rows, Some(writer.into_table())))
     }
 
     /// The run's own row comes before the first row that names it.
-    async fn open(&mut self) -> Result<TableWriter> {
+    async fn open(&mut self, before: Option<DeltaTable>) -> Result<TableWriter> {
         if !self.recorded {
             self.run.record(self.session, self.plan).await?;
             self.recorded = true;
         }
-        TableWriter::open(self.session.lake(), self.definition, &self.run.id).await
+        TableWriter::open_after(self.session.lake(), self.definition, &self.run.id, before, &self.turn).await
     }
 
     fn bind(&self, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<String> {

@@ -22,6 +22,7 @@ use super::rows::{BATCH_ROWS, EXPLANATION, TEXT};
 use crate::embeddings::TextEncoder;
 use crate::error::Result;
 use crate::hash;
+use crate::tables::lease::Lease;
 use crate::tables::runs::RunRow;
 use crate::tables::writer::TableWriter;
 
@@ -57,8 +58,10 @@ impl SearchIndex {
             if self.align(engine, encoder.name()).await? {
                 continue;
             }
-            let _lock = self.lock("fill.lock").await?;
-            fill(self, engine, &index, encoder, progress).await?;
+            let lease = Lease::take(&self.lake, "explanation_vectors").await?;
+            let filled = fill(self, engine, &index, encoder, progress).await;
+            lease.release().await;
+            filled?;
         }
         let tables = "explanations and explanation_vectors".to_owned();
         Err(SearchError::Moving { tables, tries: TRIES }.into())

@@ -9,6 +9,7 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATC
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::future::try_join_all;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -27,6 +28,9 @@ const LARGEST: u64 = 1 << 20;
 
 /// How long the lake is taken to be as it was when last looked at.
 const TRUSTED: Duration = Duration::from_millis(250);
+
+/// The same for a lake in an object store, where a look is a request a table, each of which is paid for.
+const TRUSTED_REMOTE: Duration = Duration::from_secs(2);
 
 /// What a page is kept under: the state of the lake, the address, and the form asked for.
 type Key = (u64, String, String);
@@ -51,6 +55,7 @@ impl Weighter<Key, Arc<Page>> for Bytewise {
 #[derive(Debug)]
 pub(crate) struct KeptPages {
     lake: Lake,
+    trusted: Duration,
     pages: Cache<Key, Arc<Page>, Bytewise>,
     state: Mutex<Option<(Instant, u64)>>,
 }
@@ -59,22 +64,21 @@ impl KeptPages {
     pub(crate) fn of(lake: &Lake) -> Self {
         // The number of pages only sizes the table of keys.
         let pages = Cache::with_weighter(1_024, CAPACITY, Bytewise);
-        Self { lake: lake.clone(), pages, state: Mutex::default() }
+        let trusted = if lake.local_path().is_some() { TRUSTED } else { TRUSTED_REMOTE };
+        Self { lake: lake.clone(), trusted, pages, state: Mutex::default() }
     }
 
     /// A number that changes with any table of the lake.
     async fn state(&self) -> Result<u64> {
         let mut known = self.state.lock().await;
         if let Some((at, state)) = *known
-            && at.elapsed() < TRUSTED
+            && at.elapsed() < self.trusted
         {
             return Ok(state);
         }
-        let mut text = String::new();
-        for table in tables() {
-            text += &format!("{:?}\n", self.lake.version(table).await?);
-        }
-        let state = hash::number(text.as_bytes());
+        // At the same time: in an object store each is a round trip.
+        let versions = try_join_all(tables().iter().map(|table| self.lake.version(table))).await?;
+        let state = hash::number(format!("{versions:?}").as_bytes());
         *known = Some((Instant::now(), state));
         Ok(state)
     }

@@ -1,14 +1,18 @@
 //! The lake: a folder or bucket prefix that holds one Delta table a definition.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::bucket::Bucket;
 use super::definition::TableDefinition;
+use super::store::{CLOUD_SCHEMES, shown};
 use super::versions::{self, Commit};
 use crate::error::{Error, Result};
 
@@ -16,18 +20,21 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Lake {
     root: Url,
+    /// The store of a lake that is not on the local disk.
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Lake {
-    /// The lake at a local path or URL, whether or not anything is there yet.
+    /// The lake at a local path or URL, whether or not anything is there yet; no store is asked.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a URL that cannot be a folder.
+    /// [`Error::Argument`] for a URL that cannot be a folder or bucket, [`Error::Store`] for credentials that cannot be used.
     pub fn at(location: &str) -> Result<Self> {
         let fault = || Error::Argument {
             argument: "--lake".to_owned(),
-            expected: "a folder, as a path or a file:// URL".to_owned(),
-            got: location.to_owned(),
+            expected: "a folder or bucket: a path, file://, s3://, gs://, az:// or abfss://".to_owned(),
+            // An address of another kind may hold a password.
+            got: Url::parse(location).map_or_else(|_| location.to_owned(), |url| shown(&url)),
         };
         let mut root = match Url::parse(location) {
             Ok(url) if location.contains("://") => url,
@@ -37,27 +44,62 @@ impl Lake {
                 Url::from_directory_path(absolute).map_err(|()| fault())?
             }
         };
-        if root.cannot_be_a_base() || root.scheme() != "file" {
+        let is_cloud = CLOUD_SCHEMES.contains(&root.scheme()) && root.has_host();
+        if root.cannot_be_a_base() || (root.scheme() != "file" && !is_cloud) {
             return Err(fault());
         }
         if !root.path().ends_with('/') {
             root.set_path(&format!("{}/", root.path()));
         }
-        Ok(Self { root })
+        let bucket = if is_cloud { Some(Arc::new(Bucket::open(&root)?)) } else { None };
+        Ok(Self { root, bucket })
+    }
+
+    /// The lake at `location`, whether or not anything is there yet, after a first question to its store.
+    ///
+    /// # Errors
+    /// As [`Lake::at`], and [`Error::LakeStore`] when the store refuses.
+    pub async fn reach(location: &str) -> Result<Self> {
+        let lake = Self::at(location)?;
+        if let Some(bucket) = &lake.bucket {
+            bucket.reach().await?;
+        }
+        Ok(lake)
     }
 
     /// The lake at `location`, which must hold tables already.
     ///
     /// # Errors
-    /// [`Error::Missing`] when a local folder is not there or holds no table.
-    pub fn existing(location: &str) -> Result<Self> {
+    /// [`Error::Missing`] when the folder is not there or holds no table, [`Error::LakeStore`] when its store refuses.
+    pub async fn existing(location: &str) -> Result<Self> {
         let lake = Self::at(location)?;
-        match lake.local_path() {
-            Some(path) if !path.join("documents/_delta_log").is_dir() && !path.join("runs/_delta_log").is_dir() => {
-                Err(Error::Missing { kind: "lake", path: location.to_owned() })
+        let is_there = match (&lake.bucket, lake.local_path()) {
+            (Some(bucket), _) => {
+                let folders = bucket.reach().await?;
+                folders.contains("documents") || folders.contains("runs")
             }
-            _ => Ok(lake),
-        }
+            (None, Some(path)) => path.join("documents/_delta_log").is_dir() || path.join("runs/_delta_log").is_dir(),
+            (None, None) => false,
+        };
+        if is_there { Ok(lake) } else { Err(Error::Missing { kind: "lake", path: location.to_owned() }) }
+    }
+
+    /// A lake in a store of the caller's.
+    #[cfg(test)]
+    pub(crate) fn over(location: &str, store: Arc<dyn ObjectStore>) -> Self {
+        let root = Url::parse(&format!("{location}/")).expect("an address");
+        let bucket = Some(Arc::new(Bucket::over(&root, store)));
+        Self { root, bucket }
+    }
+
+    /// The store of a lake that is not on the local disk.
+    pub(crate) fn bucket(&self) -> Option<&Arc<Bucket>> {
+        self.bucket.as_ref()
+    }
+
+    /// The store that an engine must know to read the tables, with its address; `None` on the local disk.
+    pub(crate) fn object_store(&self) -> Option<(&Url, Arc<dyn ObjectStore>)> {
+        self.bucket.as_ref().map(|bucket| (&self.root, Arc::clone(&bucket.store)))
     }
 
     /// Root of the lake, ending in a slash.
@@ -74,8 +116,27 @@ impl Lake {
     pub fn scratch_path(&self) -> PathBuf {
         match self.local_path() {
             Some(path) => path.join("_collections"),
-            None => std::env::temp_dir().join("neuronlake").join(crate::hash::text(self.root.as_str())),
+            None => self.cache_path().join("collections"),
         }
+    }
+
+    /// The file that processes of this machine lock while they use the scratch folder.
+    pub(crate) fn scratch_lock_path(&self) -> PathBuf {
+        match self.local_path() {
+            Some(path) => path.join("_leases/collections.lock"),
+            None => self.cache_path().join("collections.lock"),
+        }
+    }
+
+    /// Where files that only this machine needs are kept for a lake in a store: the user's cache, by the lake's address.
+    fn cache_path(&self) -> PathBuf {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        // The bucket stands in the name for people, the hash for the rest of the address.
+        let host: String =
+            self.root.host_str().unwrap_or("lake").chars().filter(|c| c.is_alphanumeric() || *c == '-').collect();
+        let name = format!("{host}-{}", crate::hash::text(self.root.as_str()));
+        cache.unwrap_or_else(std::env::temp_dir).join("neuronlake/lakes").join(name)
     }
 
     /// The newest version of a table, or `None` when it was never written.
@@ -83,6 +144,10 @@ impl Lake {
     /// # Errors
     /// [`Error::LakeVersion`] when its columns are not those of the definition.
     pub async fn open(&self, definition: &TableDefinition) -> Result<Option<DeltaTable>> {
+        if let Some(bucket) = &self.bucket {
+            let table = bucket.newest(&definition.name).await?;
+            return table.map(|table| check_schema(definition, &table).map(|()| table)).transpose();
+        }
         let url = self.table_url(definition)?;
         // The builder would make the folder of a local table; a look must not leave a trace.
         if url.to_file_path().is_ok_and(|path| !path.join("_delta_log").is_dir()) {
@@ -104,13 +169,12 @@ impl Lake {
     /// [`Error::Argument`] with the versions there are when it is not among them, or when its files were removed; as
     /// [`Lake::open`].
     pub(crate) async fn open_version(&self, definition: &TableDefinition, asked: &str) -> Result<DeltaTable> {
-        let commits = self.commits(definition)?;
+        let commits = self.commits(definition).await?;
         let number = asked.parse::<u64>().ok().filter(|_| asked.bytes().all(|byte| byte.is_ascii_digit()));
         let Some(commit) = commits.iter().find(|commit| commit.readable && Some(commit.version) == number) else {
             return Err(versions::no_such_version(definition, &commits, asked));
         };
-        let table =
-            DeltaTableBuilder::from_url(self.table_url(definition)?)?.with_version(commit.version).load().await?;
+        let table = self.builder(definition)?.with_version(commit.version).load().await?;
         check_schema(definition, &table)?;
         Ok(table)
     }
@@ -119,7 +183,10 @@ impl Lake {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub(crate) fn commits(&self, definition: &TableDefinition) -> Result<Vec<Commit>> {
+    pub(crate) async fn commits(&self, definition: &TableDefinition) -> Result<Vec<Commit>> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.commits(&definition.name).await;
+        }
         let url = self.table_url(definition)?;
         let folder = url.to_file_path().map_err(|()| Error::internal("a lake that is no folder"))?;
         versions::commits(&url, &folder.join("_delta_log"))
@@ -137,7 +204,8 @@ impl Lake {
         if let Ok(path) = url.to_file_path() {
             make_folder(&path)?;
         }
-        let created = DeltaTableBuilder::from_url(url)?
+        let created = self
+            .builder(definition)?
             .build()?
             .create()
             .with_table_name(&definition.name)
@@ -160,12 +228,11 @@ impl Lake {
     /// # Errors
     /// When the folder or its log cannot be read.
     pub async fn version(&self, definition: &TableDefinition) -> Result<Option<TableVersion>> {
-        let url = self.table_url(definition)?;
-        let Ok(log) = url.to_file_path().map(|path| path.join("_delta_log")) else {
-            let Some(table) = self.open(definition).await? else { return Ok(None) };
-            let number = table.version().map_or(0, |version| version);
-            return Ok(Some(TableVersion { number, commit: String::new() }));
-        };
+        if let Some(bucket) = &self.bucket {
+            return bucket.version(&definition.name).await;
+        }
+        let folder = self.table_url(definition)?.to_file_path();
+        let log = folder.map_err(|()| Error::internal("a lake that is no folder"))?.join("_delta_log");
         newest_commit(&log).map_err(|source| Error::File { path: log, source })
     }
 
@@ -173,7 +240,14 @@ impl Lake {
     pub fn search_path(&self) -> PathBuf {
         match self.local_path() {
             Some(path) => path.join("_search"),
-            None => self.scratch_path().join("_search"),
+            None => self.cache_path().join("search"),
+        }
+    }
+
+    fn builder(&self, definition: &TableDefinition) -> Result<DeltaTableBuilder> {
+        match &self.bucket {
+            Some(bucket) => bucket.builder(&definition.name),
+            None => Ok(DeltaTableBuilder::from_url(self.table_url(definition)?)?),
         }
     }
 
@@ -192,7 +266,7 @@ impl Lake {
 pub struct TableVersion {
     /// Delta's number.
     pub number: u64,
-    /// Hash of the commit that made it.
+    /// Hash of the commit that made it; in an object store its entity tag.
     pub commit: String,
 }
 

@@ -1,11 +1,13 @@
 //! Tables: what they are, how batches are checked, how they are stored as Delta tables and shown to the engine.
 
+pub(crate) mod bucket;
 pub mod catalog;
 pub mod check;
 pub(crate) mod codec;
 pub mod definition;
 pub(crate) mod files;
 pub mod lake;
+pub(crate) mod lease;
 pub(crate) mod nested_text;
 pub mod runs;
 pub(crate) mod scan;

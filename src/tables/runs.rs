@@ -1,7 +1,7 @@
 //! The table `runs`: what every row's `run` column leads to.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::prelude::{col, lit};
@@ -12,8 +12,10 @@ use super::writer::TableWriter;
 use crate::error::{Error, Result};
 use crate::hash;
 
-/// Tries at completing a row that another process may be changing too.
-const TRIES: usize = 5;
+/// Tries at completing a row while other processes complete theirs: they may lie in one file.
+const TRIES: u32 = 20;
+/// Wait after the first try; it doubles up to a second.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
 
 /// A row of `runs`, whoever the run is by.
 #[derive(Debug, Clone)]
@@ -102,7 +104,12 @@ impl RunRow {
     pub async fn finish(&self, lake: &Lake, n_rows: usize, cost: f64) -> Result<()> {
         let definition = runs()?;
         let mut last = Error::internal("no try was made");
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
+            if tried > 0 {
+                // Of several processes each waits a time of its own, or they would meet again.
+                let share = 0.5 + 0.5 * (hash::key(&format!("{} {tried}", self.id)) as f64 / u64::MAX as f64);
+                tokio::time::sleep((FIRST_WAIT * (1 << tried.min(7))).mul_f64(share)).await;
+            }
             let table = lake.open_or_create(definition).await?;
             let done = table
                 .update()

@@ -387,9 +387,9 @@ async fn a_lake_that_is_not_there_is_an_error_only_where_it_must_exist() {
     let path = folder.path().join("nothing");
     let path = path.to_str().unwrap();
     assert!(Lake::at(path).is_ok());
-    assert_eq!(Lake::existing(path).unwrap_err().to_string(), format!("lake '{path}' does not exist"));
+    assert_eq!(Lake::existing(path).await.unwrap_err().to_string(), format!("lake '{path}' does not exist"));
     assert_eq!(
         Lake::at("data:nothing://").unwrap_err().to_string(),
-        "--lake: expected a folder, as a path or a file:// URL, got 'data:nothing://'"
+        "--lake: expected a folder or bucket: a path, file://, s3://, gs://, az:// or abfss://, got 'data:nothing://'"
     );
 }

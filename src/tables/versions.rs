@@ -73,18 +73,27 @@ pub(crate) fn no_such_version(definition: &TableDefinition, commits: &[Commit], 
 /// When a file of the log cannot be read.
 pub(super) fn commits(table: &Url, log: &Path) -> Result<Vec<Commit>> {
     let files = log_files(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
-    // Without the first commit a version is put together from a checkpoint at or before it.
-    let first = match files.commits.contains_key(&0) {
-        true => 0,
-        false => files.checkpoints.first().copied().unwrap_or(u64::MAX),
-    };
+    let first = files.first_readable();
+    let read = files
+        .commits
+        .into_iter()
+        .map(|(version, path)| {
+            let read = std::fs::File::open(&path).and_then(|file| read_commit(version, BufReader::new(file)));
+            read.map_err(|source| Error::File { path, source })
+        })
+        .collect::<Result<_>>()?;
+    Ok(put_together(first, read, |path| is_there(table, path)))
+}
+
+/// Commits with what later ones say of their files. `is_there` is asked of files that were removed.
+pub(super) fn put_together(first: u64, read: Vec<CommitRead>, is_there: impl Fn(&str) -> bool) -> Vec<Commit> {
     let mut added_in: HashMap<String, u64> = HashMap::new();
     let mut commits: Vec<Commit> = Vec::new();
-    for (version, path) in files.commits {
-        let read = read_commit(version, &path).map_err(|source| Error::File { path, source })?;
+    for read in read {
+        let version = read.commit.version;
         for removed in read.removed {
             let since = added_in.remove(&removed).unwrap_or(0);
-            if !is_there(table, &removed) {
+            if !is_there(&removed) {
                 // It is part of every version from the one that added it to the one before this.
                 for commit in commits.iter_mut().filter(|commit| commit.version >= since) {
                     commit.readable = false;
@@ -94,29 +103,52 @@ pub(super) fn commits(table: &Url, log: &Path) -> Result<Vec<Commit>> {
         added_in.extend(read.added.into_iter().map(|path| (path, version)));
         commits.push(Commit { readable: version >= first, ..read.commit });
     }
-    Ok(commits)
+    commits
 }
 
-struct LogFiles {
-    commits: BTreeMap<u64, PathBuf>,
+/// The files of a log, by number.
+pub(super) struct LogFiles<P> {
+    pub(super) commits: BTreeMap<u64, P>,
     checkpoints: BTreeSet<u64>,
 }
 
-fn log_files(log: &Path) -> std::io::Result<LogFiles> {
-    let mut files = LogFiles { commits: BTreeMap::new(), checkpoints: BTreeSet::new() };
+impl<P> Default for LogFiles<P> {
+    fn default() -> Self {
+        Self { commits: BTreeMap::new(), checkpoints: BTreeSet::new() }
+    }
+}
+
+impl<P> LogFiles<P> {
+    /// Takes a file in, if its name is one of a log.
+    pub(super) fn add(&mut self, name: &str, place: P) {
+        let Some((number, rest)) = name.split_once('.') else { return };
+        let Ok(number) = number.parse::<u64>() else { return };
+        if rest == "json" {
+            self.commits.insert(number, place);
+        } else if rest.starts_with("checkpoint.") {
+            self.checkpoints.insert(number);
+        }
+    }
+
+    /// The first version that can be read. Without the first commit a version is put together from a checkpoint at or before it.
+    pub(super) fn first_readable(&self) -> u64 {
+        match self.commits.contains_key(&0) {
+            true => 0,
+            false => self.checkpoints.first().copied().unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn log_files(log: &Path) -> std::io::Result<LogFiles<PathBuf>> {
+    let mut files = LogFiles::default();
     let entries = match std::fs::read_dir(log) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(files),
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        let Some((number, rest)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-        let Ok(number) = number.parse::<u64>() else { continue };
-        if rest == "json" {
-            files.commits.insert(number, entry.path());
-        } else if rest.starts_with("checkpoint.") {
-            files.checkpoints.insert(number);
+        if let Some(name) = entry.file_name().to_str() {
+            files.add(name, entry.path());
         }
     }
     Ok(files)
@@ -155,13 +187,18 @@ struct Statistics {
     n_rows: Option<i64>,
 }
 
-struct CommitRead {
+/// A commit, and the files that it adds and removes.
+pub(super) struct CommitRead {
     commit: Commit,
     added: Vec<String>,
-    removed: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
-fn read_commit(version: u64, path: &Path) -> std::io::Result<CommitRead> {
+/// Reads the lines of a commit.
+///
+/// # Errors
+/// When they cannot be read or are no JSON.
+pub(super) fn read_commit(version: u64, lines: impl BufRead) -> std::io::Result<CommitRead> {
     let mut read = CommitRead {
         commit: Commit {
             version,
@@ -174,7 +211,7 @@ fn read_commit(version: u64, path: &Path) -> std::io::Result<CommitRead> {
         added: Vec::new(),
         removed: Vec::new(),
     };
-    for line in BufReader::new(std::fs::File::open(path)?).lines() {
+    for line in lines.lines() {
         let line = line?;
         if line.trim().is_empty() {
             continue;

@@ -119,7 +119,7 @@ fn arguments_that_cannot_be_used() {
     }
     assert_eq!(
         refused(folder.path(), &["run", "--lake", "nowhere://x/y"], 2),
-        "error: --lake: expected a folder, as a path or a file:// URL, got 'nowhere://x/y'"
+        "error: --lake: expected a folder or bucket: a path, file://, s3://, gs://, az:// or abfss://, got 'nowhere://x/y'"
     );
 }
 

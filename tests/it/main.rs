@@ -57,6 +57,12 @@ mod readers;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod s3;
+#[cfg(test)]
+mod s3_faults;
+#[cfg(test)]
+mod s3_server;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod serving;

@@ -45,6 +45,11 @@ pub(crate) fn program(folder: &Path) -> Command {
 pub(crate) fn clean(command: &mut Command, folder: &Path) {
     command.current_dir(folder).stdin(Stdio::null());
     for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
         "NEURONLAKE_LAKE",
         "NEURONLAKE_TOKEN",
         "NEURONLAKE_LOG",
@@ -115,9 +120,24 @@ pub(crate) fn rows_of(
     tables: &[&'static str],
     columns: &str,
 ) -> BTreeMap<&'static str, Vec<String>> {
+    tables_as_json(folder, lake, tables, columns, &[])
+}
+
+/// As [`rows_of`], with variables of the environment that say how the lake is reached.
+pub(crate) fn tables_as_json(
+    folder: &Path,
+    lake: &str,
+    tables: &[&'static str],
+    columns: &str,
+    environment: &[(&str, String)],
+) -> BTreeMap<&'static str, Vec<String>> {
     let script: String = tables.iter().map(|table| format!("SELECT {columns} FROM {table};\n")).collect();
     std::fs::write(folder.join("rows.sql"), script).unwrap();
-    let out = ok(folder, &["sql", "--lake", lake, "--format", "json", "--file", "rows.sql"]);
+    let mut command = program(folder);
+    command.args(["sql", "--lake", lake, "--format", "json", "--file", "rows.sql"]);
+    let ran = finish(command.envs(environment.iter().map(|(name, value)| (name, value))));
+    assert_eq!(ran.code, Some(0), "{lake}: {}", ran.err);
+    let out = ran.text();
     let results: Vec<&str> = out.lines().collect();
     assert_eq!(results.len(), tables.len());
     let sorted = |text: &str| {

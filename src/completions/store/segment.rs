@@ -6,69 +6,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
+use super::queue::{self, Queue};
 use super::{Row, fault};
 use crate::error::{Error, Result};
-
-type Done = std::result::Result<(), String>;
 
 /// The file of this process, made when the first line comes.
 #[derive(Debug)]
 pub(super) struct Segment {
     folder: PathBuf,
-    queue: Mutex<Queue>,
+    queue: Queue,
     file: Mutex<Option<(File, PathBuf)>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    lines: Vec<(String, oneshot::Sender<Done>)>,
-    being_written: bool,
 }
 
 impl Segment {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, queue: Mutex::default(), file: Mutex::default() }
+        Self { folder, queue: Queue::default(), file: Mutex::default() }
     }
 
     /// Comes back when the line is on disk. Lines that come while others are being written share the next write and sync.
     pub(super) async fn append(self: &Arc<Self>, line: String) -> Result<()> {
-        let (sender, done) = oneshot::channel();
-        let nobody_writes = {
-            let mut queue = self.queue.lock();
-            queue.lines.push((line, sender));
-            !std::mem::replace(&mut queue.being_written, true)
-        };
-        if nobody_writes {
+        let added = self.queue.add(line);
+        if added.nobody_stores {
             // Not waited for: lines of others must reach the disk although this caller may be dropped.
             let segment = Arc::clone(self);
             tokio::task::spawn_blocking(move || segment.write_queue());
         }
         let refused = |reason: String| Error::CompletionStore { path: self.folder.clone(), reason };
-        done.await.map_err(|_| refused("the writer ended".to_owned()))?.map_err(refused)
+        added.done.await.map_err(|_| refused("the writer ended".to_owned()))?.map_err(refused)
     }
 
     fn write_queue(&self) {
-        loop {
-            let lines = {
-                let mut queue = self.queue.lock();
-                if queue.lines.is_empty() {
-                    queue.being_written = false;
-                    return;
-                }
-                std::mem::take(&mut queue.lines)
-            };
-            let mut bytes = Vec::with_capacity(lines.iter().map(|(line, _)| line.len() + 1).sum());
-            for (line, _) in &lines {
-                bytes.extend_from_slice(line.as_bytes());
-                bytes.push(b'\n');
-            }
-            let outcome = self.write(&bytes).map_err(|e| e.to_string());
-            for (_, sender) in lines {
-                // Who asked may be gone; the line is on disk all the same.
-                let _ = sender.send(outcome.clone());
-            }
+        while let Some(lines) = self.queue.take() {
+            let outcome = self.write(&queue::bytes(&lines)).map_err(|e| e.to_string());
+            queue::tell(lines, &outcome);
         }
     }
 
@@ -165,6 +136,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Row>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(fault(path, &e)),
     };
+    rows(path, &bytes)
+}
+
+/// As [`read`], of bytes that were read.
+pub(super) fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>> {
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let lines = bytes[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines

@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMicrosecondType};
+use deltalake::DeltaTable;
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -19,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::tables::definition::{TableDefinition, table};
 use crate::tables::lake::Lake;
 use crate::tables::writer::TableWriter;
+
+/// How often lines are moved while other processes move theirs.
+const TRIES: usize = 20;
 
 /// Rows of one batch.
 const BATCH: usize = 4_096;
@@ -31,7 +35,8 @@ fn definition() -> Result<&'static TableDefinition> {
 pub(super) async fn rows_of(lake: &Lake, name: &ModelName) -> Result<Vec<Row>> {
     let engine = name.engine.to_string();
     let mut rows = Vec::new();
-    each_batch(lake, None, |batch| {
+    let Some(stored) = lake.open(definition()?).await? else { return Ok(rows) };
+    each_batch(&stored, None, |batch| {
         let (engines, models) = (texts(&batch, "engine")?, texts(&batch, "model")?);
         let wanted: BooleanArray =
             (0..batch.num_rows()).map(|i| Some(engines.value(i) == engine && models.value(i) == name.model)).collect();
@@ -47,16 +52,33 @@ pub(super) async fn append_new(lake: &Lake, rows: Vec<Row>) -> Result<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
+    let mut tried = 1;
+    loop {
+        match append_missing(lake, &rows).await {
+            // Another process moved lines meanwhile, maybe these.
+            Err(Error::Overtaken { .. }) if tried < TRIES => tried += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn append_missing(lake: &Lake, rows: &[Row]) -> Result<usize> {
     let keys: HashMap<&str, usize> = rows.iter().enumerate().map(|(i, row)| (row.completion.as_str(), i)).collect();
+    let stored = lake.open(definition()?).await?;
     let mut there = HashSet::new();
-    each_batch(lake, Some("completion"), |batch| {
-        let stored = texts(&batch, "completion")?;
-        there.extend(stored.iter().flatten().filter_map(|key| keys.get(key).copied()));
-        Ok(())
-    })
-    .await?;
+    if let Some(stored) = &stored {
+        each_batch(stored, Some("completion"), |batch| {
+            let stored = texts(&batch, "completion")?;
+            there.extend(stored.iter().flatten().filter_map(|key| keys.get(key).copied()));
+            Ok(())
+        })
+        .await?;
+    }
     let fresh: Vec<&Row> = rows.iter().enumerate().filter(|(i, _)| !there.contains(i)).map(|(_, row)| row).collect();
-    let mut writer = TableWriter::open(lake, definition()?, "completions").await?;
+    if fresh.is_empty() {
+        return Ok(0);
+    }
+    let mut writer = TableWriter::open_after(lake, definition()?, "completions", stored, "completions").await?;
     for part in fresh.chunks(BATCH) {
         writer.write(&batch_of(part)?).await?;
     }
@@ -64,10 +86,11 @@ pub(super) async fn append_new(lake: &Lake, rows: Vec<Row>) -> Result<usize> {
     Ok(fresh.len())
 }
 
-async fn each_batch(lake: &Lake, column: Option<&str>, mut visit: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-    let Some(stored) = lake.open(definition()?).await? else {
-        return Ok(());
-    };
+async fn each_batch(
+    stored: &DeltaTable,
+    column: Option<&str>,
+    mut visit: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
     let paths: Vec<_> = stored.snapshot()?.log_data().into_iter().map(|file| file.object_store_path()).collect();
     let store = stored.object_store();
     for path in paths {

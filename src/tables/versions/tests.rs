@@ -71,7 +71,7 @@ async fn a_quoted_name_reads_one_version() {
     let message = numbers(&session, "\"nothing@1\"").await.unwrap_err();
     assert!(message.contains("nothing@1"), "{message}");
 
-    let commits = lake.commits(table("documents").unwrap()).unwrap();
+    let commits = lake.commits(table("documents").unwrap()).await.unwrap();
     let told: Vec<_> = commits
         .iter()
         .map(|commit| (commit.version, commit.operation.as_deref(), commit.n_rows_added, commit.run.as_deref()))
@@ -117,7 +117,7 @@ async fn a_version_whose_files_were_removed_is_refused() {
         assert!(message.ends_with(&expected), "{message}");
     }
     assert_eq!(numbers(&session, "\"documents@3\"").await, Ok(vec![2]));
-    let commits = lake.commits(table("documents").unwrap()).unwrap();
+    let commits = lake.commits(table("documents").unwrap()).await.unwrap();
     assert_eq!(commits.iter().map(|commit| commit.readable).collect::<Vec<_>>(), [true, false, false, true]);
     assert_eq!(commits[3].run, None);
 }

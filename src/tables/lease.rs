@@ -1,0 +1,225 @@
+//! The right to work on something of a lake alone: of several processes one works, the others wait and find it done.
+//!
+//! On the local disk it is a locked file, which the operating system unlocks when its process ends, however it ends. In an object store
+//! it is an object that only one process can have made, by a write that never replaces anything; its holder rewrites it from time to
+//! time, and whoever sees it unchanged for longer than the holder promised takes it over, by a write that replaces only what was seen.
+//! Nobody compares clocks. A holder that was killed on the same machine is recognised at once.
+//!
+//! A lease keeps work and money from being spent twice. That rows are not written twice does not hang on it: a holder that was stopped
+//! for minutes goes on as if it held the lease, and its commit is refused ([`super::writer::TableWriter::open_after`]).
+
+mod holder;
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
+use tokio::task::JoinHandle;
+
+use self::holder::Holder;
+use super::bucket::Bucket;
+use super::lake::Lake;
+use crate::error::{Error, Result};
+use crate::hash;
+
+/// Folder of the leases inside the lake.
+const FOLDER: &str = "_leases";
+/// Seconds after which an unchanged lease is taken for that of a dead process.
+const SECONDS: &str = "NEURONLAKE_LEASE_SECONDS";
+/// Where the variable is not set.
+const DEFAULT_SECONDS: f64 = 60.0;
+/// Shortest and longest wait between two looks at a lease that somebody holds.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The right to work on something alone, until it is released or dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// A file that this process has locked.
+    File(File),
+    /// An object that this process rewrites in a task.
+    Object(Option<HeldObject>),
+}
+
+#[derive(Debug)]
+struct HeldObject {
+    bucket: Arc<Bucket>,
+    path: Path,
+    beat: JoinHandle<()>,
+}
+
+impl Lease {
+    /// Waits until nobody else holds the lease of this name.
+    ///
+    /// # Errors
+    /// When the disk or the store refuses.
+    pub(crate) async fn take(lake: &Lake, name: &str) -> Result<Self> {
+        let file = format!("{}.lease", hash::text(name));
+        let held = match (lake.bucket(), lake.local_path()) {
+            (Some(bucket), _) => {
+                let path = bucket.prefix.clone().join(FOLDER).join(file);
+                Held::Object(Some(take_object(bucket, path, name).await?))
+            }
+            (None, Some(root)) => Held::File(lock_file(root.join(FOLDER).join(file), name).await?),
+            (None, None) => return Err(Error::internal("a lake that is neither a folder nor a bucket")),
+        };
+        Ok(Self { held })
+    }
+
+    /// Lets others in. One that cannot be removed runs out by itself.
+    pub(crate) async fn release(mut self) {
+        match &mut self.held {
+            Held::File(file) => drop(file.unlock()),
+            Held::Object(object) => {
+                if let Some(object) = object.take() {
+                    object.remove().await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Held::Object(object) = &mut self.held
+            && let Some(object) = object.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(object.remove());
+        }
+    }
+}
+
+impl HeldObject {
+    async fn remove(self) {
+        self.beat.abort();
+        // After this the task writes nothing more.
+        let _ = self.beat.await;
+        if let Err(error) = self.bucket.store.delete(&self.path).await {
+            tracing::debug!(path = %self.path, %error, "a lease was not removed");
+        }
+    }
+}
+
+/// Waits until nobody else has a file locked, and locks it; it is made where it is missing.
+///
+/// # Errors
+/// [`Error::File`] when the disk refuses.
+pub(crate) async fn lock_file(path: PathBuf, name: &str) -> Result<File> {
+    let fault = |source| Error::File { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fault)?;
+    }
+    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(fault)?;
+    let mut wait = LOOK_AGAIN.0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => return Err(fault(source)),
+        }
+        if wait == LOOK_AGAIN.0 {
+            tracing::info!(lease = name, "another process works on it; waiting");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_AGAIN.1);
+    }
+}
+
+async fn take_object(bucket: &Arc<Bucket>, path: Path, name: &str) -> Result<HeldObject> {
+    let fault = |error: StoreError| bucket.fault(&error);
+    let me = Holder::this_process(name, seconds());
+    // What was seen last, since when, and how long its holder may leave it unchanged.
+    let mut seen: Option<(Option<String>, Instant)> = None;
+    let mut wait = LOOK_AGAIN.0;
+    loop {
+        match put(bucket, &path, &me, PutMode::Create).await {
+            Ok(done) => return Ok(hold(bucket, path, me, done)),
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(fault(error)),
+        }
+        let found = match bucket.store.get(&path).await {
+            Ok(found) => found,
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(error) => return Err(fault(error)),
+        };
+        let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+        let holder = Holder::read(&found.bytes().await.map_err(fault)?);
+        match &seen {
+            Some((tag, since)) if *tag == version.e_tag => {
+                let promised = holder.as_ref().map_or(seconds(), |holder| holder.seconds);
+                if since.elapsed().as_secs_f64() > promised
+                    && let Some(object) = take_over(bucket, &path, &me, version).await?
+                {
+                    return Ok(object);
+                }
+            }
+            _ => {
+                if holder.as_ref().is_some_and(Holder::is_gone)
+                    && let Some(object) = take_over(bucket, &path, &me, version.clone()).await?
+                {
+                    return Ok(object);
+                }
+                if seen.is_none() {
+                    tracing::info!(lease = name, "another process works on it; waiting");
+                }
+                seen = Some((version.e_tag, Instant::now()));
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_AGAIN.1);
+    }
+}
+
+/// Takes the place of a holder that is gone; `None` when another process did, or the holder lives.
+async fn take_over(bucket: &Arc<Bucket>, path: &Path, me: &Holder, seen: UpdateVersion) -> Result<Option<HeldObject>> {
+    match put(bucket, path, me, PutMode::Update(seen)).await {
+        Ok(done) => Ok(Some(hold(bucket, path.clone(), me.clone(), done))),
+        Err(StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } | StoreError::NotFound { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(bucket.fault(&error)),
+    }
+}
+
+async fn put(bucket: &Bucket, path: &Path, holder: &Holder, mode: PutMode) -> Result<PutResult, StoreError> {
+    let payload = PutPayload::from(holder.written());
+    bucket.store.put_opts(path, payload, PutOptions::from(mode)).await
+}
+
+/// Rewrites the object until it is released, or somebody else's.
+fn hold(bucket: &Arc<Bucket>, path: Path, mut me: Holder, first: PutResult) -> HeldObject {
+    let every = Duration::from_secs_f64(me.seconds / 3.0);
+    let (own, at) = (Arc::clone(bucket), path.clone());
+    let beat = tokio::spawn(async move {
+        let mut version = UpdateVersion::from(first);
+        loop {
+            tokio::time::sleep(every).await;
+            me.beat += 1;
+            match put(&own, &at, &me, PutMode::Update(version.clone())).await {
+                Ok(done) => version = UpdateVersion::from(done),
+                Err(StoreError::Precondition { .. } | StoreError::AlreadyExists { .. }) => {
+                    tracing::warn!(lease = me.name, "another process took the lease over; it was not renewed in time");
+                    return;
+                }
+                Err(error) => tracing::warn!(lease = me.name, %error, "the lease was not renewed"),
+            }
+        }
+    });
+    HeldObject { bucket: Arc::clone(bucket), path, beat }
+}
+
+fn seconds() -> f64 {
+    let asked = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok());
+    asked.filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0).unwrap_or(DEFAULT_SECONDS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+
+use super::*;
+
+fn lakes() -> (tempfile::TempDir, Vec<Lake>) {
+    let folder = tempfile::tempdir().unwrap();
+    let local = Lake::at(folder.path().to_str().unwrap()).unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    (folder, vec![local, Lake::over("s3://bucket/lake", store)])
+}
+
+#[tokio::test]
+async fn one_at_a_time_and_the_next_when_it_is_released() {
+    let (_folder, lakes) = lakes();
+    for lake in lakes {
+        let first = Lease::take(&lake, "a").await.unwrap();
+        let other = Lease::take(&lake, "b").await.unwrap();
+        let mut second = Box::pin(Lease::take(&lake, "a"));
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut second).await.is_err(), "two hold it");
+        first.release().await;
+        let second = tokio::time::timeout(Duration::from_secs(20), second).await.unwrap().unwrap();
+        drop((second, other));
+        // A lease that was dropped is free again as one that was released.
+        tokio::time::timeout(Duration::from_secs(20), Lease::take(&lake, "a")).await.unwrap().unwrap().release().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_renews_is_taken_over() {
+    let (_folder, lakes) = lakes();
+    let bucket = lakes[1].bucket().unwrap();
+    let path = bucket.prefix.clone().join(FOLDER).join(format!("{}.lease", hash::text("a")));
+    let elsewhere = "{\"name\":\"a\",\"id\":\"x\",\"machine\":\"another\",\"process\":1,\"started\":\"1\",\"seconds\":0.2,\"beat\":0}";
+    bucket.store.put(&path, elsewhere.into()).await.unwrap();
+    let lease = Lease::take(&lakes[1], "a").await.unwrap();
+    let holder = Holder::read(&bucket.store.get(&path).await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!((holder.name.as_str(), holder.beat), ("a", 0));
+    lease.release().await;
+    assert!(bucket.store.head(&path).await.is_err(), "the lease is still there");
+}
+
+#[tokio::test]
+async fn a_holder_that_was_killed_on_this_machine_is_not_waited_for() {
+    let (_folder, lakes) = lakes();
+    let bucket = lakes[1].bucket().unwrap();
+    let path = bucket.prefix.clone().join(FOLDER).join(format!("{}.lease", hash::text("a")));
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let me = Holder::this_process("a", 3_600.0);
+    let text = String::from_utf8(me.written()).unwrap();
+    let theirs = |started: &str| {
+        let mut holder: serde_json::Value = serde_json::from_str(&text).unwrap();
+        holder["process"] = child.id().into();
+        holder["started"] = started.into();
+        holder.to_string()
+    };
+    let started = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let started = started.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().to_owned();
+    let living = theirs(&started);
+    assert!(!Holder::read(living.as_bytes()).unwrap().is_gone(), "a living process is taken for dead");
+    bucket.store.put(&path, living.into()).await.unwrap();
+    let mut waiting = Box::pin(Lease::take(&lakes[1], "a"));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut waiting).await.is_err());
+    drop(waiting);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), Lease::take(&lakes[1], "a")).await.unwrap().unwrap();
+}

@@ -1,0 +1,68 @@
+//! Writers that add to one table at the same time.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::tables::definition::table;
+
+fn documents() -> &'static TableDefinition {
+    table("documents").unwrap()
+}
+
+fn rows(number: i64) -> RecordBatch {
+    let column = |field: &arrow::datatypes::Field| -> ArrayRef {
+        match field.data_type() {
+            DataType::Int64 => Arc::new(Int64Array::from(vec![number])),
+            _ => Arc::new(StringArray::from(vec!["a b"])),
+        }
+    };
+    let columns = documents().schema.fields().iter().map(|field| column(field)).collect();
+    RecordBatch::try_new(Arc::clone(&documents().schema), columns).unwrap()
+}
+
+/// Opens a writer as a stage does: it looks first, and writes later.
+async fn begin(lake: &Lake, seen: Option<DeltaTable>, turn: &str, number: i64) -> Result<TableWriter> {
+    let mut writer = TableWriter::open_after(lake, documents(), "run", seen, turn).await?;
+    writer.write(&rows(number)).await?;
+    Ok(writer)
+}
+
+async fn n_files(lake: &Lake) -> usize {
+    lake.open(documents()).await.unwrap().map_or(0, |table| table.snapshot().unwrap().log_data().into_iter().count())
+}
+
+#[tokio::test]
+async fn of_two_writers_of_one_turn_the_second_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = Lake::at(folder.path().to_str().unwrap()).unwrap();
+    for lake in [local, Lake::over("s3://bucket/lake", Arc::new(InMemory::new()))] {
+        // Before the table is there …
+        let nothing = lake.open(documents()).await.unwrap();
+        assert!(nothing.is_none());
+        let mut first = begin(&lake, None, "a", 1).await.unwrap();
+        let mut second = begin(&lake, None, "a", 1).await.unwrap();
+        first.commit().await.unwrap();
+        assert!(matches!(second.commit().await, Err(Error::Overtaken { .. })));
+        assert!(matches!(begin(&lake, None, "a", 1).await, Err(Error::Overtaken { .. })));
+        assert_eq!(n_files(&lake).await, 1);
+
+        // … and when it is.
+        let seen = lake.open(documents()).await.unwrap();
+        let mut first = begin(&lake, seen.clone(), "a", 2).await.unwrap();
+        let mut other = begin(&lake, seen.clone(), "b", 3).await.unwrap();
+        first.commit().await.unwrap();
+        other.commit().await.unwrap();
+        assert!(matches!(begin(&lake, seen, "a", 2).await.unwrap().commit().await, Err(Error::Overtaken { .. })));
+        assert_eq!(n_files(&lake).await, 3);
+
+        // A writer does not stand in its own way.
+        first.write(&rows(4)).await.unwrap();
+        first.commit().await.unwrap();
+        let seen = Some(first.into_table());
+        begin(&lake, seen, "a", 5).await.unwrap().commit().await.unwrap();
+        assert_eq!(n_files(&lake).await, 5);
+    }
+}
