@@ -8,10 +8,11 @@
 //! is compared with what the unit did ([`scores`]).
 //!
 //! Every result is a Delta table ([`tables`]), every stage an SQL file over our functions ([`functions`]) that the engine
-//! ([`session`]) runs in order ([`pipeline`]). People meet it on the command line ([`cli`]).
+//! ([`session`]) runs in order ([`pipeline`]), by hand or at its times ([`schedule`]). People meet it on the command line ([`cli`]).
 
 pub mod error;
 mod hash;
+pub mod metrics;
 mod random;
 
 pub mod documents;
@@ -45,6 +46,8 @@ pub mod functions;
 pub mod session;
 
 pub mod pipeline;
+
+pub mod schedule;
 
 pub mod exchange;
 

@@ -6,6 +6,8 @@ pub mod definition;
 pub(crate) mod files;
 pub mod lake;
 pub(crate) mod nested_text;
+pub mod maintenance;
+pub mod replace;
 pub mod runs;
 pub mod store;
 pub(crate) mod versions;

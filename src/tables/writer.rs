@@ -2,9 +2,10 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
-use deltalake::DeltaTable;
-use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::Transaction;
+use deltalake::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -17,12 +18,46 @@ use crate::error::{Error, Result};
 /// Rows of a row group: one unit is then a read of kilobytes (measured by the dashboards of others, peers spec §2).
 const ROW_GROUP_ROWS: usize = 4_096;
 
+/// Where the rows of a commit come from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The run: it goes into the log of every commit.
+    pub run: String,
+    /// The work that a commit is part of. Of two processes that do the same work at once, the second to commit is refused
+    /// ([`is_contended`]) and nothing of it is written; `None` where rows of others do no harm.
+    pub work: Option<String>,
+}
+
+impl Origin {
+    /// What the log says of a commit.
+    pub(super) fn properties(&self) -> CommitProperties {
+        let properties =
+            CommitProperties::default().with_metadata([("neuronlake.run".to_owned(), self.run.as_str().into())]);
+        match &self.work {
+            // The number only has to be one: that the same work was committed by another is what the log refuses.
+            Some(work) => properties.with_application_transaction(Transaction::new(format!("neuronlake/{work}"), 1)),
+            None => properties,
+        }
+    }
+}
+
+/// Whether a commit was refused because another process committed what it must not miss: nothing was written, and whoever reads
+/// the table again and does what is still to do loses nothing.
+pub fn is_contended(error: &Error) -> bool {
+    let delta = match error {
+        Error::TableWrite { source, .. } => source.as_ref(),
+        Error::Delta(source) => source,
+        _ => return false,
+    };
+    matches!(delta, DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) })
+}
+
 /// An open table and the rows that are not committed yet.
 pub struct TableWriter {
     definition: &'static TableDefinition,
     table: DeltaTable,
     writer: RecordBatchWriter,
-    run: String,
+    origin: Origin,
     pending: usize,
     written: usize,
 }
@@ -40,8 +75,17 @@ impl TableWriter {
     /// When the store refuses, or the stored table is another version's.
     pub async fn open(lake: &Lake, definition: &'static TableDefinition, run: &str) -> Result<Self> {
         let table = lake.open_or_create(definition).await?;
-        let writer = new_writer(&table, definition, run)?;
-        Ok(Self { definition, table, writer, run: run.to_owned(), pending: 0, written: 0 })
+        Self::over(table, definition, Origin { run: run.to_owned(), work: None })
+    }
+
+    /// Appends to a version of the table that was read before the rows were thought of: a commit of the same work since then
+    /// refuses these.
+    ///
+    /// # Errors
+    /// When the table's columns cannot be written.
+    pub fn over(table: DeltaTable, definition: &'static TableDefinition, origin: Origin) -> Result<Self> {
+        let writer = new_writer(&table, definition, &origin)?;
+        Ok(Self { definition, table, writer, origin, pending: 0, written: 0 })
     }
 
     /// Checks a batch and holds it for the next commit.
@@ -76,7 +120,7 @@ impl TableWriter {
         done.map_err(|e| Error::TableWrite { table: self.definition.name.clone(), source: Box::new(e) })?;
         self.written += self.pending;
         self.pending = 0;
-        self.writer = new_writer(&self.table, self.definition, &self.run)?;
+        self.writer = new_writer(&self.table, self.definition, &self.origin)?;
         Ok(())
     }
 
@@ -86,7 +130,15 @@ impl TableWriter {
     }
 }
 
-fn new_writer(table: &DeltaTable, definition: &TableDefinition, run: &str) -> Result<RecordBatchWriter> {
+pub(super) fn new_writer(table: &DeltaTable, definition: &TableDefinition, origin: &Origin) -> Result<RecordBatchWriter> {
+    let properties = file_properties(definition)?;
+    Ok(RecordBatchWriter::for_table(table)?
+        .with_writer_properties(properties)
+        .with_commit_properties(origin.properties()))
+}
+
+/// How the table's Parquet files are written.
+pub(super) fn file_properties(definition: &TableDefinition) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(1).map_err(|e| Error::internal(e.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -95,8 +147,7 @@ fn new_writer(table: &DeltaTable, definition: &TableDefinition, run: &str) -> Re
     let properties = float_columns(definition)
         .fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, false))
         .build();
-    let commit = CommitProperties::default().with_metadata([("neuronlake.run".to_owned(), run.into())]);
-    Ok(RecordBatchWriter::for_table(table)?.with_writer_properties(properties).with_commit_properties(commit))
+    Ok(properties)
 }
 
 /// Leaf columns of 32-bit floats, alone or in lists.
@@ -114,7 +165,7 @@ fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = ColumnPat
 }
 
 /// The stored schema may name list elements in its own way; the values are the same.
-fn stored_form(batch: &RecordBatch, writer: &RecordBatchWriter) -> Result<RecordBatch> {
+pub(super) fn stored_form(batch: &RecordBatch, writer: &RecordBatchWriter) -> Result<RecordBatch> {
     let schema = writer.arrow_schema();
     let columns = schema
         .fields()

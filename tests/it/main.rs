@@ -27,6 +27,8 @@ mod flight;
 #[cfg(test)]
 mod flight_catalog;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod http_api;
 #[cfg(test)]
 mod hub;
@@ -43,15 +45,23 @@ mod local_engine;
 #[cfg(test)]
 mod local_models_cli;
 #[cfg(test)]
+mod maintain;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod openai;
+#[cfg(test)]
+mod pipeline_file;
 #[cfg(test)]
 mod python_page;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
 mod resume;
+#[cfg(test)]
+mod schedule;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
