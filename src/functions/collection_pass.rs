@@ -371,11 +371,35 @@ fn file_name(hook_point: &str) -> String {
     format!("{}.arrow", hook_point.replace('/', "~"))
 }
 
-/// Removes what the passes of a finished run left in the scratch folder.
+/// Says that this process may use the scratch folder: nobody removes it while anybody says so. The folder around it carries the
+/// lock, so nothing is left behind; `None` where there is no such folder yet.
 ///
 /// # Errors
-/// [`Error::File`] when the folder cannot be removed.
-pub fn remove_finished(scratch: &Path) -> Result<()> {
+/// When that folder cannot be opened.
+pub fn share_scratch(scratch: &Path) -> Result<Option<File>> {
+    let Some(around) = scratch.parent().filter(|around| around.is_dir()) else { return Ok(None) };
+    let fault = |source| Error::File { path: around.to_owned(), source };
+    let folder = File::open(around).map_err(fault)?;
+    match folder.lock_shared() {
+        // A file system without locks has no second process that keeps them.
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => Ok(None),
+        Err(e) => Err(fault(e)),
+        Ok(()) => Ok(Some(folder)),
+    }
+}
+
+/// Removes the scratch folder once its findings are in tables, unless another process uses it: whoever ends last removes it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_finished(scratch: &Path, shared: Option<File>) -> Result<()> {
+    if let Some(folder) = &shared {
+        let fault = |source| Error::File { path: scratch.to_owned(), source };
+        folder.unlock().map_err(fault)?;
+        if folder.try_lock().is_err() {
+            return Ok(());
+        }
+    }
     match std::fs::remove_dir_all(scratch) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: scratch.to_owned(), source: e }),
         _ => Ok(()),

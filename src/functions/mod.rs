@@ -72,7 +72,7 @@ mod unit_schema;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
-pub use collection_pass::{CollectionOptions, FirstToken, remove_finished};
+pub use collection_pass::{CollectionOptions, FirstToken, remove_finished, share_scratch};
 pub(crate) use explanation_matches::IndexedViews;
 pub use methods::{Method, MethodRegistry};
 

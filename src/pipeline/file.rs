@@ -318,8 +318,7 @@ impl ReadFile {
             match PipelineFile::deserialize(Deserializer::from(document.clone())) {
                 Ok(file) => break file,
                 Err(error) => {
-                    let at = error.span().unwrap_or_default();
-                    let removed = remove(document.get_mut(), &at, &mut Vec::new());
+                    let removed = error.span().and_then(|at| remove(document.get_mut(), &at, &mut Vec::new()));
                     faults.form(&error, removed.as_deref());
                     // A fault that stands nowhere would be found again and again.
                     if removed.is_none() {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 use crate::error::Result;
-use crate::functions::remove_finished;
+use crate::functions::{remove_finished, share_scratch};
 use crate::metrics::metrics;
 use crate::pipeline::methods::Methods;
 use crate::pipeline::settings::{Plan, Settings};
@@ -76,7 +76,13 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
     }
     observer.run_started(steps.len());
     let mut reports = Vec::with_capacity(steps.len());
+    let scratch = session.lake().scratch_path();
+    let mut shared = None;
     for step in &steps {
+        // There is no lake before the first step of a first run wrote something.
+        if shared.is_none() {
+            shared = share_scratch(&scratch)?;
+        }
         observer.stage_started(step);
         let start = Instant::now();
         let before = session.methods().models().spent();
@@ -123,7 +129,7 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         reports.push(report);
     }
     if settings.to.is_none() {
-        remove_finished(&session.lake().scratch_path())?;
+        remove_finished(&scratch, shared)?;
     }
     Ok(reports)
 }

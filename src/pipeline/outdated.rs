@@ -281,7 +281,11 @@ impl<'a> Finder<'a> {
     async fn put_in_order(&self, now: &Run) -> Result<()> {
         let stored = StoredRun::all(self.session).await?;
         let places = self.recorded_at().await?;
-        let corpus_hash = self.plan.corpus_hash(self.session).await?;
+        // Before the stage of the documents is over there is no hash of them, and only stages of units are compared by it.
+        let corpus_hash = match self.step.query.per {
+            Some(_) => self.plan.corpus_hash(self.session).await?,
+            None => None,
+        };
         let (mut run, mut place, mut own, mut outdated) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let n_stored = stored.len() as i64;
         for (index, stored) in stored.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::models::hook_points::HookPoint;
 use crate::session::Session;
 use crate::tables::definition::{TableDefinition, table};
 use crate::tables::replace::TableReplacer;
-use crate::tables::writer::{Origin, TableWriter, is_contended};
+use crate::tables::writer::{Origin, TableWriter, contended, is_contended};
 
 /// Parquet bytes after which the units held are committed.
 const COMMIT_BYTES: usize = 32 << 20;
@@ -63,9 +63,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         run.check_settings(session, plan).await?;
     }
     let finder = Finder::new(session, step, plan, definition, &run).await?;
-    if name == "activations" && run.finished_before(session).await? {
-        return Ok(Done::default());
-    }
+    let finished = name == "activations" && run.finished_before(session).await?;
     let mut stage = Stage {
         session,
         step,
@@ -74,6 +72,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         definition,
         finder,
         outdated: Outdated::default(),
+        finished,
         run,
         observer,
         recorded: false,
@@ -116,6 +115,8 @@ struct Stage<'a> {
     finder: Finder<'a>,
     /// Rows of the hook point under way that are made anew.
     outdated: Outdated,
+    /// Whether a run with the same parameters ended well before: a unit without a firing has no row to tell that it is done.
+    finished: bool,
     run: Run,
     observer: &'a dyn Observer,
     recorded: bool,
@@ -135,6 +136,9 @@ struct Stage<'a> {
     n_written_units: u64,
     n_removed: usize,
 }
+
+/// A table as it was before a query was planned; none where it was never written.
+struct Pinned(Option<DeltaTable>);
 
 /// Whatever takes a stage's rows.
 enum Sink {
@@ -165,10 +169,10 @@ impl Stage<'_> {
         };
         let source = table(source).ok_or_else(|| Error::internal("a stage with $until reads a table"))?;
         let last = self.largest(source, column).await?;
-        let (mut done, mut tries) = (-1, 0);
+        let (mut done, mut tries) = (self.largest(self.definition, column).await?, 0);
         while done < last {
             let pinned = self.pin().await?;
-            // Documents may leave nothing behind, so the largest value alone would not come to an end.
+            // Looked at after the table was pinned; and documents may leave nothing behind, so it alone would come to no end.
             let after = self.largest(self.definition, column).await?.max(done);
             let until = after + CHUNK;
             match self.once(pinned, None, &[("after", after), ("until", until)]).await {
@@ -210,6 +214,9 @@ impl Stage<'_> {
     async fn units_of(&mut self, hook: &HookPoint) -> Result<()> {
         hook.name().clone_into(&mut self.at);
         self.outdated = self.finder.find(Some(hook)).await?;
+        if self.finished && self.outdated.keys.is_empty() {
+            return Ok(());
+        }
         let Some(at_once) = self.step.units_at_once else {
             let collects = self.query.sql.contains("collect_activations(");
             if collects && self.outdated.keys.is_empty() && self.is_complete(hook).await? {
@@ -258,8 +265,20 @@ impl Stage<'_> {
 
     /// The table as it is before the query that looks for what is missing: rows that others commit in between are then seen by the
     /// query, or refuse ours.
-    async fn pin(&self) -> Result<DeltaTable> {
-        self.session.lake().open_or_create(self.definition).await
+    async fn pin(&self) -> Result<Pinned> {
+        Ok(Pinned(self.session.lake().open(self.definition).await?))
+    }
+
+    /// The table of a pin, made if it was not there; contended where another process made it and wrote to it meanwhile.
+    async fn opened(&self, pinned: Pinned) -> Result<DeltaTable> {
+        if let Some(table) = pinned.0 {
+            return Ok(table);
+        }
+        let table = self.session.lake().open_or_create(self.definition).await?;
+        match table.version() {
+            Some(0) => Ok(table),
+            _ => Err(contended(self.definition)),
+        }
     }
 
     /// Whether work that failed is begun again, because another process committed the same: what is left to do is then less.
@@ -328,7 +347,7 @@ impl Stage<'_> {
         self.query.params.iter().any(|(param, _)| param == name)
     }
 
-    async fn once(&mut self, pinned: DeltaTable, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<()> {
+    async fn once(&mut self, pinned: Pinned, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<()> {
         let sql = self.bind(hook, bounds)?;
         let select = match self.outdated.keys.is_empty() {
             true => Query::select(&sql).to_owned(),
@@ -419,18 +438,20 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn sink(&mut self, pinned: DeltaTable) -> Result<Sink> {
+    async fn sink(&mut self, pinned: Pinned) -> Result<Sink> {
         match self.outdated.keys.is_empty() {
             true => {
+                let table = self.opened(pinned).await?;
                 let origin = self.origin().await?;
-                Ok(Sink::Append(TableWriter::over(pinned, self.definition, origin)?))
+                Ok(Sink::Append(TableWriter::over(table, self.definition, origin)?))
             }
             false => Ok(Sink::Replace(self.replacer(pinned).await?, BTreeSet::new())),
         }
     }
 
-    async fn replacer(&mut self, pinned: DeltaTable) -> Result<TableReplacer> {
-        Ok(TableReplacer::over(pinned, self.definition, self.origin().await?))
+    async fn replacer(&mut self, pinned: Pinned) -> Result<TableReplacer> {
+        let table = self.opened(pinned).await?;
+        Ok(TableReplacer::over(table, self.definition, self.origin().await?))
     }
 
     /// The run's own row comes before the first row that names it.

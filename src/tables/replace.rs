@@ -46,6 +46,10 @@ impl TableReplacer {
         self.held.iter().map(RecordBatch::get_array_memory_size).sum()
     }
 
+    fn n_rows(&self) -> usize {
+        self.held.iter().map(RecordBatch::num_rows).sum()
+    }
+
     /// Whether anything is held.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -55,6 +59,7 @@ impl TableReplacer {
     ///
     /// # Errors
     /// When the store refuses, or another process committed to these rows ([`super::writer::is_contended`]); nothing changes then.
+    #[tracing::instrument(name = "commit", skip_all, fields(table = self.definition.name, n_rows = self.n_rows()))]
     pub async fn commit(&mut self, condition: &str) -> Result<()> {
         let written = self
             .table

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use deltalake::kernel::Transaction;
-use deltalake::kernel::transaction::{CommitProperties, TransactionError};
+use deltalake::kernel::transaction::{CommitConflictError, CommitProperties, TransactionError};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError};
 use parquet::basic::{Compression, ZstdLevel};
@@ -50,6 +50,12 @@ pub fn is_contended(error: &Error) -> bool {
         _ => return false,
     };
     matches!(delta, DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) })
+}
+
+/// The fault that [`is_contended`] tells, for what is noticed before a commit.
+pub(crate) fn contended(definition: &TableDefinition) -> Error {
+    let source = TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction);
+    Error::TableWrite { table: definition.name.clone(), source: Box::new(DeltaTableError::Transaction { source }) }
 }
 
 /// An open table and the rows that are not committed yet.
@@ -112,6 +118,7 @@ impl TableWriter {
     ///
     /// # Errors
     /// When the store refuses; the rows are then not in the table.
+    #[tracing::instrument(name = "commit", skip_all, fields(table = self.definition.name, n_rows = self.pending))]
     pub async fn commit(&mut self) -> Result<()> {
         if self.pending == 0 {
             return Ok(());

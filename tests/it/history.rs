@@ -1,15 +1,11 @@
 //! Versions of tables, and why they differ.
 
-use std::fs;
 use std::path::Path;
 
-use crate::support::{neuronlake, ok};
+use crate::support::{little_file, neuronlake, ok};
 
 fn file(folder: &Path, windows: usize) {
-    let text = format!(
-        "lake = \"lake\"\n[[sources]]\nlimit = 12\n[[models]]\nlayers = \"0\"\nneurons = \"0-3\"\n[scores]\nwindows = {windows}\n"
-    );
-    fs::write(folder.join("tiny.toml"), text).unwrap();
+    little_file(folder, "tiny.toml", "", &format!("[scores]\nwindows = {windows}\n"));
 }
 
 fn json(folder: &Path, arguments: &[&str]) -> Vec<serde_json::Value> {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::{TABLES, assert_same, neuronlake, number, ok, program, rows, run, values};
+use crate::support::{TABLES, assert_same, little_corpus, neuronlake, number, ok, program, rows, run, values};
 
-const CORPUS: [&str; 4] = ["--limit", "12", "--layers", "0"];
+const CORPUS: [&str; 4] = ["--corpus", "little.jsonl", "--layers", "0"];
 
 fn with_neurons(folder: &Path, neurons: &str) {
     run(folder, "lake", &[&CORPUS[..], &["--neurons", neurons]].concat());
@@ -32,6 +32,7 @@ fn n_files(folder: &Path, table: &str) -> usize {
 fn many_files_become_one_and_no_reader_or_writer_is_harmed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
+    little_corpus(path);
     for neurons in ["0-1", "0-3", "0-5"] {
         with_neurons(path, neurons);
     }
@@ -98,6 +99,7 @@ fn many_files_become_one_and_no_reader_or_writer_is_harmed() {
 #[test]
 fn a_table_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    little_corpus(folder.path());
     with_neurons(folder.path(), "0-1");
     let ran = neuronlake(folder.path(), &["maintain", "score", "--lake", "lake"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);

@@ -1,6 +1,5 @@
 //! What a process tells of itself: metrics, log lines and traces.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::routing::post;
 
-use crate::support::{neuronlake, program, small_lake};
+use crate::support::{LITTLE, little_corpus, little_file, neuronlake, program, small_lake};
 
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -60,9 +59,7 @@ fn a_server_counts_its_queries() {
 #[test]
 fn metrics_of_a_scheduler_tell_of_its_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "lake = \"lake\"\n[[sources]]\nlimit = 12\n[[models]]\nlayers = \"0\"\nneurons = \"0-1\"\n\
-                [schedule]\ncron = \"* * * * * *\"\n";
-    fs::write(folder.path().join("often.toml"), text).unwrap();
+    little_file(folder.path(), "often.toml", "", "[schedule]\ncron = \"* * * * * *\"\n");
     let mut child = program(folder.path())
         .args(["schedule", "often.toml", "--listen", "127.0.0.1:0", "--log-format", "json", "--quiet"])
         .env("NEURONLAKE_TOKEN", "0123456789abcdef0123")
@@ -81,8 +78,8 @@ fn metrics_of_a_scheduler_tell_of_its_runs() {
         assert!(start.elapsed() < DEADLINE, "no run ended: {shown}");
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert_eq!(value(&shown, "neuronlake_rows_written_total{table=\"documents\"} "), Some(12.0), "{shown}");
-    assert_eq!(value(&shown, "neuronlake_units_done_total{table=\"scores\"} "), Some(2.0), "{shown}");
+    assert_eq!(value(&shown, "neuronlake_rows_written_total{table=\"documents\"} "), Some(48.0), "{shown}");
+    assert_eq!(value(&shown, "neuronlake_units_done_total{table=\"scores\"} "), Some(4.0), "{shown}");
     assert!(value(&shown, "neuronlake_stage_seconds_count{stage=\"60_scores\"} ").is_some_and(|n| n >= 1.0), "{shown}");
     assert!(shown.contains("neuronlake_pipeline_last_success_time_seconds{pipeline=\"often\"} "), "{shown}");
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
@@ -92,7 +89,7 @@ fn metrics_of_a_scheduler_tell_of_its_runs() {
     let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ended = lines.iter().find(|line| line["message"] == "stage ended" && line["stage"] == "60_scores");
     let ended = ended.unwrap_or_else(|| panic!("{lines:?}"));
-    assert_eq!((&ended["level"], &ended["n_units"]), (&"INFO".into(), &2.into()), "{ended}");
+    assert_eq!((&ended["level"], &ended["n_units"]), (&"INFO".into(), &4.into()), "{ended}");
 }
 
 /// A collector of OpenTelemetry that keeps what it is sent. gRPC is HTTP/2 with a prefix of five bytes; messages are not taken apart,
@@ -120,10 +117,12 @@ fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
 #[test]
 fn spans_of_stages_and_commits_reach_a_collector() {
     let folder = tempfile::tempdir().unwrap();
+    little_corpus(folder.path());
     let (address, received) = collector();
     let ran = crate::support::finish(
         program(folder.path())
-            .args(["run", "--lake", "lake", "--limit", "12", "--layers", "0", "--neurons", "0-1"])
+            .args(["run", "--lake", "lake"])
+            .args(LITTLE)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}")),
     );
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -137,14 +136,16 @@ fn spans_of_stages_and_commits_reach_a_collector() {
 #[test]
 fn without_a_collector_a_run_is_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
+    little_corpus(folder.path());
     // Nobody listens there: traces are lost, the run is not.
     let ran = crate::support::finish(
         program(folder.path())
-            .args(["run", "--lake", "lake", "--limit", "12", "--layers", "0", "--neurons", "0-1"])
+            .args(["run", "--lake", "lake"])
+            .args(LITTLE)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
     );
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.text().contains("; slowest: "), "{}", ran.text());
-    let again = neuronlake(folder.path(), &["run", "--lake", "lake", "--limit", "12", "--layers", "0", "--neurons", "0-1"]);
+    let again = neuronlake(folder.path(), &[&["run", "--lake", "lake"], &LITTLE[..]].concat());
     assert!(again.text().contains("nothing was missing"), "{}", again.text());
 }

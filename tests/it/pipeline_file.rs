@@ -4,17 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::{TABLES, assert_same, finish, neuronlake, number, ok, program, rows, run, values, written};
+use crate::support::{
+    LITTLE, TABLES, assert_same, finish, little_corpus, little_file, neuronlake, number, ok, program, rows, run, values, written,
+};
 
-/// A few units of one layer over few documents.
-const TINY: [&str; 6] = ["--limit", "12", "--layers", "0", "--neurons", "0-3"];
-
-/// The same as a file; `more` stands before its sections.
 fn file(folder: &Path, more: &str, sections: &str) {
-    let text = format!(
-        "lake = \"lake\"\n{more}\n[[sources]]\nlimit = 12\n[[models]]\nlayers = \"0\"\nneurons = \"0-3\"\n{sections}\n"
-    );
-    fs::write(folder.join("tiny.toml"), text).unwrap();
+    little_file(folder, "tiny.toml", more, sections);
 }
 
 fn pipeline(folder: &Path, more: &[&str]) -> String {
@@ -58,8 +53,8 @@ fn a_check_tells_everything_that_is_wrong_at_once() {
 fn a_file_gives_what_its_options_give_and_a_second_run_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    run(path, "options", &TINY);
     file(path, "", "");
+    run(path, "options", &LITTLE);
     let first = pipeline(path, &[]);
     assert!(first.contains("4 units scored"), "{first}");
     assert_same(&values(path, "lake"), &values(path, "options"));
@@ -68,7 +63,7 @@ fn a_file_gives_what_its_options_give_and_a_second_run_nothing() {
     assert!(second.contains(NOTHING), "{second}");
     assert_eq!(rows(path, "lake", "*"), before);
     // Nor has a run of its own anything to add.
-    assert!(written(&run(path, "lake", &TINY)).values().all(|n| *n == 0));
+    assert!(written(&run(path, "lake", &LITTLE)).values().all(|n| *n == 0));
 }
 
 #[test]
@@ -86,14 +81,14 @@ fn another_setting_remakes_what_follows_from_it_and_nothing_else() {
     for table in ["documents", "token_sequences", "neurons", "activation_records", "token_activations", "explanations"] {
         assert_eq!(after[table], before[table], "{table} is not made of that setting: {summary}");
     }
-    run(path, "fresh", &[&TINY[..], &["--windows", "2"]].concat());
+    run(path, "fresh", &[&LITTLE[..], &["--windows", "2"]].concat());
     assert_same(&values(path, "lake"), &values(path, "fresh"));
     assert!(pipeline(path, &[]).contains(NOTHING));
     // The version before is still there.
     let old = format!("SELECT count(*) FROM \"scores@{n_before}\"");
     assert_eq!(number(&path.join("lake").to_string_lossy(), &old), before["scores"].len() as i64);
     // A run of options refuses what a pipeline would make anew.
-    let ran = neuronlake(path, &[&["run", "--lake", "lake"], &TINY[..], &["--windows", "3"]].concat());
+    let ran = neuronlake(path, &[&["run", "--lake", "lake"], &LITTLE[..], &["--windows", "3"]].concat());
     assert_eq!(ran.code, Some(2), "{}", ran.err);
 }
 
@@ -120,43 +115,39 @@ fn texts_written_anew_are_simulated_and_scored_anew() {
 fn another_text_in_the_corpus_is_followed_to_the_scores() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    fs::create_dir(path.join("texts")).unwrap();
-    let write = |name: &str, seed: usize| {
-        let words = ["the sea", "a king", "cold rain", "three ships", "old songs", "the hill", "a horse", "bread"];
-        let text: String = (0..160).map(|i| format!("{} and ", words[(i * seed + i / 7) % words.len()])).collect();
-        fs::write(path.join("texts").join(name), text).unwrap();
-    };
-    for (index, name) in ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"].iter().enumerate() {
-        write(name, index + 1);
-    }
-    let text = |lake: &str| {
-        format!("lake = \"{lake}\"\n[[sources]]\ncorpus = \"texts\"\n[[models]]\nlayers = \"0\"\nneurons = \"0-3\"\n")
-    };
-    fs::write(path.join("tiny.toml"), text("lake")).unwrap();
+    file(path, "", "");
     pipeline(path, &[]);
-    assert!(pipeline(path, &[]).contains(NOTHING));
-
     // One text is another, and one more comes at the end.
-    write("c.txt", 11);
-    write("g.txt", 5);
+    let corpus = path.join("little.jsonl");
+    let text = fs::read_to_string(&corpus).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let another = "{\"text\": \"a king said that the sea would come before night and the ships of the north with it and a king\"}";
+    let more = "{\"text\": \"three old songs of bread and rain in the hills and the sea was cold in the night she said and cold\"}";
+    lines[20] = another;
+    lines.push(more);
+    fs::write(&corpus, lines.join("\n")).unwrap();
     let summary = pipeline(path, &[]);
-    fs::write(path.join("fresh.toml"), text("fresh")).unwrap();
-    ok(path, &["pipeline", "run", "fresh.toml"]);
+    run(path, "fresh", &LITTLE);
     assert_same(&values(path, "lake"), &values(path, "fresh"));
     assert!(!summary.contains(NOTHING), "{summary}");
     assert!(pipeline(path, &[]).contains(NOTHING));
+    // Nothing is left of what the corpus no longer holds.
+    let lake = path.join("lake");
+    let orphans = "SELECT count(*) FROM activation_records r LEFT ANTI JOIN token_sequences s ON s.sequence = r.sequence";
+    assert_eq!(number(&lake.to_string_lossy(), orphans), 0);
 }
 
 #[test]
 fn two_runs_at_once_write_no_row_twice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    run(path, "whole", &TINY);
+    little_corpus(path);
+    run(path, "whole", &LITTLE);
     // Without the lease of a pipeline: only the commits keep them apart.
     let start = || {
         program(path)
             .args(["run", "--lake", "lake"])
-            .args(TINY)
+            .args(LITTLE)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

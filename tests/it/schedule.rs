@@ -6,19 +6,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{assert_same, neuronlake, ok, program, run, values};
+use crate::support::{LITTLE, assert_same, little_file, neuronlake, ok, program, run, values};
 
 /// Nothing that a test waits for takes longer.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-const TINY: [&str; 6] = ["--limit", "12", "--layers", "0", "--neurons", "0-3"];
-
 fn file(folder: &Path, name: &str, cron: &str) {
-    let text = format!(
-        "lake = \"lake\"\n[[sources]]\nlimit = 12\n[[models]]\nlayers = \"0\"\nneurons = \"0-3\"\n\
-         [schedule]\ncron = \"{cron}\"\ntime_zone = \"Europe/Berlin\"\n"
-    );
-    fs::write(folder.join(name), text).unwrap();
+    let times = format!("[schedule]\ncron = \"{cron}\"\ntime_zone = \"Europe/Berlin\"\n");
+    little_file(folder, name, "", &times);
 }
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
@@ -60,7 +55,7 @@ fn two_schedulers_on_one_lake_do_each_unit_once() {
         assert!(!err.contains("ERROR"), "{err}");
     }
     assert_eq!(state(path)["error"], serde_json::Value::Null);
-    run(path, "whole", &TINY);
+    run(path, "whole", &LITTLE);
     assert_same(&values(path, "lake"), &values(path, "whole"));
     // Both were at it for long enough to come into each other's way; a third one finds nothing to do.
     file(path, "nightly.toml", "0 3 * * *");
@@ -95,7 +90,7 @@ fn a_run_cut_short_by_a_signal_is_gone_on_with() {
     wait_until("the first table", || path.join("lake/documents/_delta_log").exists());
     let (_, err) = terminate(child);
     assert!(err.contains("run begins"), "{err}");
-    run(path, "whole", &TINY);
+    run(path, "whole", &LITTLE);
     // The lease was given back, and the time is still due.
     let rest = ok(path, &["schedule", "--once", "nightly.toml"]);
     assert!(rest.contains("units scored"), "{rest}");
