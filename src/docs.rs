@@ -101,6 +101,13 @@ pub fn queries_page() -> String {
             "Search",
             "What `neuronlake search` runs; each takes any condition on the columns of `searchable_explanations`.",
         ),
+        (
+            Kind::Incremental,
+            "Incremental runs",
+            "What `neuronlake pipeline run` asks to find rows that are older than what they were made of; `incremental.run_order` has \
+             the runs in the order in which they were recorded.",
+        ),
+        (Kind::History, "History", "What `neuronlake history` and `neuronlake diff` show."),
         (Kind::Api, "HTTP interface", "What programs get below `/api/v1`."),
         (Kind::Viewer, "Viewer", "What the pages of `neuronlake serve` show."),
         (Kind::Example, "Examples", "Analyses to run as they are or to start from."),

@@ -86,6 +86,9 @@ pub enum Error {
     /// A limit of a server stopped a query.
     #[error(transparent)]
     Limit(#[from] crate::server::limits::LimitReached),
+    /// A pipeline file that cannot be run.
+    #[error(transparent)]
+    PipelineFile(#[from] crate::pipeline::file::faults::PipelineFaults),
     /// Something that is not at the place it was looked for.
     #[error("{kind} '{path}' does not exist")]
     Missing {

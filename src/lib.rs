@@ -8,10 +8,12 @@
 //! is compared with what the unit did ([`scores`]).
 //!
 //! Every result is a Delta table ([`tables`]), every stage an SQL file over our functions ([`functions`]) that the engine
-//! ([`session`]) runs in order ([`pipeline`]), here or on many machines ([`distributed`]). People meet it on the command line ([`cli`]).
+//! ([`session`]) runs in order ([`pipeline`]), by hand or at its times ([`schedule`]), here or on many machines ([`distributed`]). People
+//! meet it on the command line ([`cli`]).
 
 pub mod error;
 mod hash;
+pub mod metrics;
 mod random;
 
 pub mod documents;
@@ -50,6 +52,7 @@ pub mod pipeline;
 
 pub mod activation_store;
 pub mod autoencoders;
+pub mod schedule;
 
 pub mod exchange;
 

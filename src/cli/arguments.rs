@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// No progress on stderr.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// How log lines on stderr are written; NEURONLAKE_LOG says which, such as info or neuronlake=debug.
+    #[arg(long, global = true, env = "NEURONLAKE_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(crate) log_format: super::logging::LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -77,6 +80,16 @@ pub(crate) enum Command {
     Activations(super::activations::Activations),
     /// Train, import, evaluate and encode with sparse autoencoders.
     Sae(Box<super::sae::Sae>),
+    /// Run a pipeline that a file describes, or check the file.
+    Pipeline(super::pipeline::Pipeline),
+    /// Run pipelines at their times.
+    Schedule(super::schedule::Schedule),
+    /// List the versions of a table.
+    History(super::history::History),
+    /// Show what two versions of a table differ in, and why.
+    Diff(super::history::Diff),
+    /// Make few sorted files of many small ones, and remove files that no version in keeping needs.
+    Maintain(super::maintain::Maintain),
     /// Fetch a model from the Hugging Face hub.
     Pull(Pull),
     /// Print a script that completes commands in a shell.
@@ -369,18 +382,8 @@ pub(crate) struct Pull {
 pub(crate) struct Layers(pub(crate) Vec<usize>);
 
 pub(crate) fn layers(text: &str) -> Result<Layers, String> {
-    let fault = || format!("expected a list such as 0,3 or 0-5, got '{text}'");
-    let mut layers = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<u16>().map_err(|_| fault());
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last {
-            return Err(fault());
-        }
-        layers.extend((first..=last).map(usize::from));
-    }
-    Ok(Layers(layers))
+    let fault = |_| format!("expected a list such as 0,3 or 0-5, got '{text}'");
+    crate::pipeline::file::layers(text).map(Layers).map_err(fault)
 }
 
 pub(crate) fn positive(text: &str) -> Result<usize, String> {

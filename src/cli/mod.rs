@@ -9,18 +9,23 @@ pub mod escape;
 mod estimate;
 mod export;
 pub mod heatmap;
+mod history;
 mod hooks;
 mod import;
 mod import_formats;
 mod index;
 mod language;
 mod likeness;
+mod logging;
+mod maintain;
+mod pipeline;
 pub mod progress;
 pub mod prompt;
 mod pull;
 mod query;
 mod run;
 mod sae;
+mod schedule;
 mod search;
 mod search_arguments;
 mod selftest;
@@ -43,7 +48,6 @@ use arguments::{Arguments, Command};
 /// Runs the command of the process's arguments: 0 when it did what was asked, 1 when it failed, 2 for wrong usage.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    init_logging();
     silence_caught_panics();
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     // Fails only when a pool exists, and this is the first thing that makes one.
@@ -52,6 +56,8 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(source) => return report(&Error::Output { source }),
     };
+    // Spans are sent by the runtime's connections.
+    let traces = runtime.block_on(async { logging::init(&arguments) });
     let result = runtime.block_on(async {
         tokio::select! {
             result = Box::pin(dispatch(&arguments)) => result,
@@ -60,6 +66,7 @@ pub fn main() -> ExitCode {
     });
     // A pass of the model on a blocking thread notices at its next batch that nobody waits for it; it holds nothing that
     // must be saved.
+    drop(traces);
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,8 +78,8 @@ pub fn main() -> ExitCode {
 /// Waits for Ctrl-C; for ever at the SQL prompt, where the key stops a statement and not the program.
 async fn interrupted(command: &Command) {
     let prompts = matches!(command, Command::Sql(sql) if sql.query.is_none() && sql.file.is_none());
-    // A server ends what is under way by itself.
-    let prompts = prompts || matches!(command, Command::Serve(_) | Command::Worker(_));
+    // A server, a worker and a schedule end what is under way by themselves.
+    let prompts = prompts || matches!(command, Command::Serve(_) | Command::Worker(_) | Command::Schedule(_));
     if prompts || tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -98,6 +105,11 @@ async fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Export(command) => export::run(command).await,
         Command::Activations(command) => Box::pin(activations::activations(arguments, command)).await,
         Command::Sae(command) => Box::pin(sae::sae(arguments, command)).await,
+        Command::Pipeline(command) => pipeline::pipeline(arguments, command).await,
+        Command::Schedule(command) => schedule::schedule(arguments, command).await,
+        Command::History(command) => history::history(command).await,
+        Command::Diff(command) => history::diff(command).await,
+        Command::Maintain(command) => maintain::maintain(command).await,
         Command::Pull(command) => pull::pull(arguments, command).await,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "neuronlake", &mut std::io::stdout());
@@ -150,10 +162,4 @@ fn silence_caught_panics() {
             others(panic);
         }
     }));
-}
-
-fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("NEURONLAKE_LOG").unwrap_or_else(|_| "error".into());
-    // Fails only when a subscriber is set, which only a test process could have done.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

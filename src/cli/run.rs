@@ -9,14 +9,12 @@ use super::{estimate, open, print};
 use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::neurons::selection::NeuronSelection;
+use crate::pipeline::file::run::BATCH_ROWS;
 use crate::pipeline::settings::Settings;
 use crate::pipeline::steps::Step;
 use crate::pipeline::{self, Observer, StageReport};
 use crate::session::{Session, SessionOptions};
 use crate::tables::lake::Lake;
-
-/// Rows of a batch: a unit with its windows is tens of kilobytes, so batches are small.
-const BATCH_ROWS: usize = 1_024;
 
 pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
     let settings = settings(command)?;
@@ -44,13 +42,33 @@ pub(crate) async fn run_pipeline(
     session: &Session,
     settings: &Settings,
 ) -> Result<Vec<StageReport>> {
-    let bars = Bars { verbosity: arguments.verbosity(), progress: Mutex::new(None), stage: Mutex::new(None) };
+    let bars = Bars::new(arguments.verbosity());
     pipeline::run(session, settings, &bars).await
 }
 
 /// What was done, one line a stage.
 fn summary(reports: &[StageReport], lake: &str) -> String {
     let took: Duration = reports.iter().map(|report| report.took).sum();
+    let mut text = stage_lines(reports);
+    let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
+    if n_rows == 0 {
+        text.push_str("nothing was missing: every unit was there already\n");
+    }
+    text.push_str(&format!("lake '{lake}', {:.1} s in all", took.as_secs_f64()));
+    let n_calls: u64 = reports.iter().map(|report| report.n_calls).sum();
+    if n_calls > 0 {
+        let cost: f64 = reports.iter().map(|report| report.cost).sum();
+        text.push_str(&format!(", {n_calls} calls, {cost:.4} usd"));
+    }
+    if let Some(slowest) = reports.iter().max_by_key(|report| report.took).filter(|_| n_rows > 0) {
+        text.push_str(&format!("; slowest: {} ({:.1} s)", slowest.stage, slowest.took.as_secs_f64()));
+    }
+    text.push('\n');
+    text
+}
+
+/// Rows and time of each stage.
+pub(super) fn stage_lines(reports: &[StageReport]) -> String {
     let mut text = format!("{:<20} {:>12} {:>9}\n", "table", "rows written", "seconds");
     for report in reports {
         let seconds = report.took.as_secs_f64();
@@ -59,11 +77,6 @@ fn summary(reports: &[StageReport], lake: &str) -> String {
         text.push_str(format!("  {of_method}").trim_end());
         text.push('\n');
     }
-    let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
-    if n_rows == 0 {
-        text.push_str("nothing was missing: every unit was there already\n");
-    }
-    text.push_str(&format!("lake '{lake}', {:.1} s in all\n", took.as_secs_f64()));
     text
 }
 
@@ -124,7 +137,7 @@ fn settings(command: &Run) -> Result<Settings> {
 }
 
 /// Shows stages as progress bars.
-struct Bars {
+pub(super) struct Bars {
     verbosity: Verbosity,
     progress: Mutex<Option<StageProgress>>,
     stage: Mutex<Option<Shown>>,
@@ -137,6 +150,10 @@ struct Shown {
 }
 
 impl Bars {
+    pub(super) fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, progress: Mutex::new(None), stage: Mutex::new(None) }
+    }
+
     fn with<R>(&self, change: impl FnOnce(&mut Option<Shown>) -> R) -> R {
         change(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner))
     }

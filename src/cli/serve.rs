@@ -140,7 +140,7 @@ impl Drop for Engine {
 }
 
 /// Waits for Ctrl-C or a request to end.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

@@ -105,6 +105,16 @@ pub fn read_corpus(spec: &CorpusSpec) -> CorpusStream {
     CorpusStream { receiver, reader: Reader::from(reader), n_dropped }
 }
 
+/// The number of files that a corpus is made of; none is read.
+///
+/// # Errors
+/// As the first of [`read_corpus`] when there is none, or the address cannot be used.
+pub async fn look_for(spec: &CorpusSpec) -> Result<usize> {
+    let (spec, handle) = (spec.clone(), Handle::current());
+    let found = tokio::task::spawn_blocking(move || source::find_files(&spec, &handle)).await;
+    Ok(found.map_err(|e| Error::internal(format!("the reading thread stopped: {e}")))??.len())
+}
+
 /// The documents of a corpus, batch by batch: a [`Stream`] of `Result<Vec<Document>>`.
 #[derive(Debug)]
 pub struct CorpusStream {

@@ -15,6 +15,7 @@ impl Error {
             | Self::MethodModel { .. }
             | Self::ApiKeyMissing { .. }
             | Self::PriceUnknown { .. }
+            | Self::PipelineFile(_)
             | Self::SettingsChanged { .. } => 2,
             Self::Device(error) => error.exit_code(),
             Self::Exchange(fault) => fault.exit_code(),
@@ -22,6 +23,20 @@ impl Error {
             Self::Search(error) if error.is_usage() => 2,
             Self::DataFusion(error) => ours(error).map_or(1, Self::exit_code),
             _ => 1,
+        }
+    }
+
+    /// Whose fault it is, in one word, as metrics count faults.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Limit(_) => "limit",
+            Self::BudgetReached { .. } => "budget",
+            Self::Interrupted => "interrupted",
+            Self::Internal { .. } => "internal",
+            Self::Store { .. } | Self::Delta(_) | Self::TableWrite { .. } | Self::CompletionFailed { .. } => "store",
+            Self::DataFusion(error) => ours(error).map_or("query", Self::kind),
+            other if other.exit_code() == 2 => "usage",
+            _ => "data",
         }
     }
 

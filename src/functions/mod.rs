@@ -56,6 +56,7 @@ mod methods;
 mod metric_aggregates;
 mod neurons_like;
 mod normalize_activations;
+mod parameter_changes;
 mod promoted_tokens;
 mod read_corpus;
 mod records;
@@ -166,6 +167,7 @@ fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
         ScalarUDF::from(heatmap::Heatmap::default()),
         ScalarUDF::from(mentions::Mentions::default()),
         ScalarUDF::from(normalize_activations::NormalizeActivations::default()),
+        ScalarUDF::from(parameter_changes::ParameterChanges::default()),
         ScalarUDF::from(promoted_tokens::PromotedTokens::new(models)),
         ScalarUDF::from(simulate::SimulationScale::default()),
         ScalarUDF::from(split_records::SplitRecords::default()),

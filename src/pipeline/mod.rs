@@ -1,7 +1,10 @@
 //! The stages, run in the order of their files: bind parameters, stream rows, commit whole units.
 
 pub mod estimate;
+pub mod file;
+pub mod history;
 pub mod methods;
+mod outdated;
 pub mod planted_lake;
 pub mod queries;
 pub mod runs;
@@ -9,10 +12,14 @@ pub mod selftest;
 pub mod settings;
 pub mod stage;
 pub mod steps;
+pub mod timetable;
 
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
 use crate::error::Result;
+use crate::metrics::metrics;
 use crate::pipeline::methods::Methods;
 use crate::pipeline::settings::{Plan, Settings};
 use crate::pipeline::steps::{Step, steps};
@@ -29,6 +36,12 @@ pub struct StageReport {
     pub label: String,
     /// Rows written now; 0 when everything was there already.
     pub n_rows: usize,
+    /// Explanations, units or documents whose rows were taken away, because what they were made of is gone.
+    pub n_removed: usize,
+    /// Units that rows were written of.
+    pub n_units: u64,
+    /// Calls of language models that were answered now.
+    pub n_calls: u64,
     /// US dollars paid to language models.
     pub cost: f64,
     /// Time it took.
@@ -65,21 +78,46 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
     for step in &steps {
         observer.stage_started(step);
         let start = Instant::now();
-        let paid_before = session.methods().models().spent().dollars;
-        let done = stage::run(session, step, &plan, observer).await;
+        let before = session.methods().models().spent();
+        let (table, label) = (step.query.writes.clone().unwrap_or_default(), step.label.as_str());
+        let span = tracing::info_span!("stage", stage = step.query.name, table, method = label, n_rows = tracing::field::Empty);
+        let done = stage::run(session, step, &plan, observer).instrument(span.clone()).await;
         if done.is_err() {
             // The query has ended, the calls under way have not: their replies are paid for.
             session.methods().models().settled().await;
         }
-        let n_rows = done?;
+        let done = done?;
+        span.record("n_rows", done.n_rows);
+        let spent = session.methods().models().spent();
         let report = StageReport {
             stage: step.query.name.clone(),
-            table: step.query.writes.clone().unwrap_or_default(),
+            table,
             label: step.label.clone(),
-            n_rows,
-            cost: session.methods().models().spent().dollars - paid_before,
+            n_rows: done.n_rows,
+            n_removed: done.n_removed,
+            n_units: done.n_units,
+            n_calls: spent.calls - before.calls,
+            cost: spent.dollars - before.dollars,
             took: start.elapsed(),
         };
+        metrics().stage(&report.stage, report.took, report.cost);
+        metrics().units(&report.table).inc_by(report.n_units);
+        metrics().model_calls(
+            report.n_calls,
+            spent.from_store - before.from_store,
+            spent.prompt_tokens - before.prompt_tokens,
+            spent.completion_tokens - before.completion_tokens,
+        );
+        tracing::info!(
+            stage = report.stage,
+            method = report.label,
+            n_rows = report.n_rows,
+            n_units = report.n_units,
+            n_calls = report.n_calls,
+            cost = report.cost,
+            seconds = report.took.as_secs_f64(),
+            "stage ended"
+        );
         observer.stage_finished(&report);
         reports.push(report);
     }

@@ -112,6 +112,22 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
     ),
     queries!("search", Search: "keyword", "semantic", "hybrid"),
     queries!(
+        "incremental", Incremental:
+        "changed_documents",
+        "explanations_behind",
+        "judgements_behind",
+        "scores_behind_judgements",
+        "scores_behind_simulations",
+        "simulations_behind",
+        "token_sequences_behind",
+    ),
+    queries!(
+        "history", History:
+        "score_changes",
+        "score_change_counts",
+        "versions",
+    ),
+    queries!(
         "examples", Example:
         "best_explained",
         "best_layer",
@@ -139,6 +155,10 @@ pub enum Kind {
     View,
     /// `queries/search`: what `neuronlake search` runs.
     Search,
+    /// `queries/incremental`: which rows of a stage are older than what they were made of.
+    Incremental,
+    /// `queries/history`: what `neuronlake history` and `neuronlake diff` show.
+    History,
     /// `queries/api`: what a program gets below `/api/v1`.
     Api,
     /// `queries/viewer`: what a page of the viewer shows.
@@ -154,6 +174,8 @@ impl Kind {
             Self::Pipeline => "pipeline",
             Self::View => "views",
             Self::Search => "search",
+            Self::Incremental => "incremental",
+            Self::History => "history",
             Self::Api => "api",
             Self::Viewer => "viewer",
             Self::Example => "examples",
@@ -441,6 +463,28 @@ fn parameter(text: &str) -> Option<(String, Option<Parameter>)> {
         }
     };
     Some((name.strip_prefix('$')?.to_owned(), default))
+}
+
+/// The statement with another relation wherever a table is read by its own name.
+pub(super) fn with_relation(sql: &str, table: &str, relation: &str) -> Result<String> {
+    let mut text = String::with_capacity(sql.len() + relation.len());
+    let mut reads = false;
+    for token in tokens(sql).map_err(Error::internal)? {
+        match &token {
+            Token::Whitespace(_) => {}
+            Token::Word(word) if reads && word.quote_style.is_none() && word.value == table => {
+                text.push_str(relation);
+                reads = false;
+                continue;
+            }
+            Token::Word(word) => {
+                reads = ["FROM", "JOIN"].iter().any(|keyword| word.value.eq_ignore_ascii_case(keyword));
+            }
+            _ => reads = false,
+        }
+        text.push_str(&written(&token));
+    }
+    Ok(text)
 }
 
 /// A token as it may be written; the tokenizer has undone the escapes of `E'…'`, its display does not put them back.

@@ -1,12 +1,13 @@
 //! Runs of stages: a row before the first commit of a stage, completed when the stage ends.
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
 use super::queries::Parameter;
 use super::settings::Plan;
 use super::steps::Step;
 use crate::error::{Error, Result};
+use crate::hash;
 use crate::session::Session;
 use crate::tables::runs::RunRow;
 
@@ -21,6 +22,57 @@ const IDENTITY: [&[&str]; 8] = [
     &["windows"],
     &["collection", "first_token"],
 ];
+
+/// The role whose method and prompt a stage's rows come of, by the table it writes.
+const WRITERS: [&str; 3] = ["explainer", "simulator", "scorer"];
+
+/// A row of `runs`, as far as runs are compared.
+#[derive(Debug)]
+pub(super) struct StoredRun {
+    pub(super) run: String,
+    pub(super) stage: String,
+    model: Option<String>,
+    corpus: Option<String>,
+    parameters: String,
+    weights_hash: Option<String>,
+    corpus_hash: Option<String>,
+    prompt_hash: Option<String>,
+}
+
+impl StoredRun {
+    /// Every run of the lake, the oldest first.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub(super) async fn all(session: &Session) -> Result<Vec<Self>> {
+        let sql = "SELECT run, stage, model, corpus, parameters, weights_hash, corpus_hash, prompt_hash FROM runs ORDER BY started_at";
+        let mut runs = Vec::new();
+        for batch in session.sql(sql).await?.collect().await? {
+            let texts = batch
+                .columns()
+                .iter()
+                .map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8))
+                .collect::<std::result::Result<Vec<_>, _>>()?;
+            for row in 0..batch.num_rows() {
+                let text = |column: usize| {
+                    let texts = texts[column].as_string::<i32>();
+                    texts.is_valid(row).then(|| texts.value(row).to_owned())
+                };
+                runs.push(Self {
+                    run: text(0).unwrap_or_default(),
+                    stage: text(1).unwrap_or_default(),
+                    model: text(2),
+                    corpus: text(3),
+                    parameters: text(4).unwrap_or_default(),
+                    weights_hash: text(5),
+                    corpus_hash: text(6),
+                    prompt_hash: text(7),
+                });
+            }
+        }
+        Ok(runs)
+    }
+}
 
 /// One execution of a stage.
 #[derive(Debug)]
@@ -37,7 +89,7 @@ impl Run {
     pub fn start(step: &Step, plan: &Plan) -> Self {
         let stage = &step.query;
         let used = |name: &String| stage.params.iter().any(|(param, _)| param == name);
-        let parameters: serde_json::Map<String, serde_json::Value> = plan
+        let mut parameters: serde_json::Map<String, serde_json::Value> = plan
             .parameters()
             .iter()
             .chain(&step.values)
@@ -45,12 +97,49 @@ impl Run {
             .filter(|(name, _)| used(name) && name != "corpus_url")
             .map(|(name, value)| (name.clone(), json_value(value)))
             .collect();
+        // The query is the method where no prompt is: another text may give other numbers.
+        parameters.insert("query".to_owned(), hash::text(&stage.sql).into());
         let parameters = serde_json::Value::Object(parameters).to_string();
         let mut row = RunRow::starting(&stage.name, parameters);
         row.prompt_hash = step.prompt_hash.clone();
         row.corpus = Some(plan.settings.corpus_id());
         row.seed = plan.settings.seed;
         Self { id: row.id.clone(), row, reads_whole_corpus: stage.per.is_some() }
+    }
+
+    /// In what the recipe of a stored run differs from that of this one, of the same model and corpus; `None` where it does not.
+    pub(super) fn differs_from(&self, stored: &StoredRun, plan: &Plan, corpus_hash: Option<&str>) -> Option<String> {
+        if stored.corpus != self.row.corpus || stored.model.as_deref().is_some_and(|model| model != plan.model.id()) {
+            return None;
+        }
+        let other = |stored: &Option<String>, now: Option<&str>| stored.is_some() && now.is_some() && stored.as_deref() != now;
+        if other(&stored.weights_hash, Some(plan.model.weights_hash())) {
+            return Some("the model has other weights".to_owned());
+        }
+        if self.reads_whole_corpus && other(&stored.corpus_hash, corpus_hash) {
+            return Some("the corpus has other documents".to_owned());
+        }
+        let value = |name: &str| (value_of(&stored.parameters, &[name]), value_of(&self.row.parameters, &[name]));
+        // Rows of another method are not this step's, whatever their prompt was.
+        let same_method = WRITERS.iter().all(|role| {
+            let (then, now) = value(role);
+            then == now
+        });
+        if same_method && other(&stored.prompt_hash, self.row.prompt_hash.as_deref()) {
+            return Some("the prompt is another".to_owned());
+        }
+        for setting in IDENTITY.iter().chain([&["query"].as_slice()]) {
+            let (then, now) = (value_of(&stored.parameters, setting), value_of(&self.row.parameters, setting));
+            if let (Some(then), Some(now)) = (then, now)
+                && then != now
+            {
+                return Some(match setting.last() {
+                    Some(&"query") => "the query of the stage is another".to_owned(),
+                    name => format!("{} was {then}, is {now}", name.unwrap_or(&"")),
+                });
+            }
+        }
+        None
     }
 
     /// Writes the row, without an end: from now on rows of other tables may name the run.

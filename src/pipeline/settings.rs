@@ -24,6 +24,18 @@ use crate::neurons::selection::NeuronSelection;
 use crate::session::Session;
 use crate::tables::store::shown;
 
+/// What a run computes of what the lake has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Regenerate {
+    /// Nothing: only what is missing, and other settings than those of the rows that are there are refused.
+    #[default]
+    Missing,
+    /// What was made with another recipe, or is older than what it was made of.
+    Changed,
+    /// Everything that was selected.
+    All,
+}
+
 /// Everything a user may choose about a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -85,6 +97,8 @@ pub struct Settings {
     pub to: Option<String>,
     /// Folder whose pipeline queries replace those inside the program.
     pub queries: Option<PathBuf>,
+    /// What is computed of what is there already.
+    pub regenerate: Regenerate,
 }
 
 impl Settings {
@@ -129,6 +143,7 @@ impl Default for Settings {
             from: None,
             to: None,
             queries: None,
+            regenerate: Regenerate::Missing,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One stage: its rows are streamed, checked, and committed in whole units.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -10,18 +10,20 @@ use deltalake::DeltaTable;
 use futures::StreamExt;
 
 use super::Observer;
+use super::outdated::{Finder, Outdated};
 use super::queries::{Parameter, Query};
 use super::runs::Run;
-use super::settings::Plan;
+use super::settings::{Plan, Regenerate};
 use super::steps::Step;
 use crate::completions::budget::Spent;
 use crate::error::{Error, Result};
-use crate::hash;
+use crate::metrics::metrics;
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
 use crate::tables::definition::{TableDefinition, table};
 use crate::tables::lease::Lease;
-use crate::tables::writer::TableWriter;
+use crate::tables::replace::TableReplacer;
+use crate::tables::writer::{Origin, TableWriter, opened_after};
 
 /// Parquet bytes after which the units held are committed.
 const COMMIT_BYTES: usize = 32 << 20;
@@ -29,16 +31,28 @@ const COMMIT_BYTES: usize = 32 << 20;
 const COMMIT_AFTER: Duration = Duration::from_secs(10);
 /// Documents of a chunk.
 const CHUNK: i64 = 4_096;
-/// How often a part is begun again because another process wrote the same units.
-const TRIES: usize = 8;
 /// How often a pass of the model is asked how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Times that work is begun again because another process committed the same, which happens only where a process held the turn,
+/// was stopped for long, and went on.
+const TRIES: u32 = 8;
 
-/// Runs a stage, once or for each hook point, and returns the rows it wrote.
+/// What a stage did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Done {
+    /// Rows committed.
+    pub n_rows: usize,
+    /// Keys whose rows were taken away.
+    pub n_removed: usize,
+    /// Units that rows were written of.
+    pub n_units: u64,
+}
+
+/// Runs a stage, once or for each hook point.
 ///
 /// # Errors
 /// The first fault; what was committed stays.
-pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Observer) -> Result<usize> {
+pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Observer) -> Result<Done> {
     let query = &step.query;
     let name = query.writes.as_deref().unwrap_or_default();
     let definition = table(name).ok_or_else(|| Error::QueryFile {
@@ -46,53 +60,53 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         reason: format!("expected to write a table of schemas/, got '{name}'"),
     })?;
     let run = Run::start(step, plan);
-    run.check_settings(session, plan).await?;
-    if name == "activations" && run.finished_before(session).await? {
-        return Ok(0);
+    // An incremental run makes rows of other settings anew.
+    if plan.settings.regenerate == Regenerate::Missing {
+        run.check_settings(session, plan).await?;
     }
-    let turn_name = |hook: Option<&HookPoint>| {
-        let hook = hook.map_or("", HookPoint::name);
-        let mut parts = vec![plan.model.id().to_owned(), plan.settings.corpus_id(), hook.to_owned()];
-        // Where a model's files lie differs from machine to machine.
-        let values = step.values.iter().filter(|(name, _)| !name.ends_with("_source"));
-        parts.extend(values.map(|(name, value)| format!("{name}={}", value.to_sql())));
-        format!("{} {}", query.name, hash::text(&parts.join("|")))
-    };
+    let finder = Finder::new(session, step, plan, definition, &run).await?;
+    let finished = name == "activations" && run.finished_before(session).await?;
     let mut stage = Stage {
         session,
         step,
         query,
         plan,
         definition,
+        finder,
+        outdated: Outdated::default(),
+        finished,
         run,
         observer,
         recorded: false,
-        turn: String::new(),
+        at: String::new(),
         n_units: 0,
         last_unit_seen: None,
         total: 0,
         n_done: 0,
         n_done_now: 0,
         spent_before: session.methods().models().spent(),
+        n_rows: 0,
+        n_written_units: 0,
+        n_removed: 0,
     };
-    let mut n_rows = 0;
     if let Some(column) = query.resume.as_deref() {
-        n_rows = stage.in_turn(&turn_name(None), Part::Rest(column)).await?;
+        stage.in_turn(Part::Rest(column)).await?;
     } else {
         for hook in &plan.hook_points {
             stage.total += plan.settings.neurons.units(hook)?.units().len() as u64;
         }
         for hook in &plan.hook_points {
-            n_rows += stage.in_turn(&turn_name(Some(hook)), Part::Units(hook)).await?;
+            hook.name().clone_into(&mut stage.at);
+            stage.in_turn(Part::Units(hook)).await?;
         }
     }
     // Replies become rows of `completions` where a step ends: until then they are safe in the store.
     session.methods().models().fold().await?;
     if stage.recorded {
         let cost = session.methods().models().spent().dollars - stage.spent_before.dollars;
-        stage.run.finish(session, n_rows, cost).await?;
+        stage.run.finish(session, stage.n_rows, cost).await?;
     }
-    Ok(n_rows)
+    Ok(Done { n_rows: stage.n_rows, n_removed: stage.n_removed, n_units: stage.n_written_units })
 }
 
 /// What a stage does between two waits for its turn.
@@ -110,11 +124,16 @@ struct Stage<'a> {
     query: &'a Query,
     plan: &'a Plan,
     definition: &'static TableDefinition,
+    finder: Finder<'a>,
+    /// Rows of the hook point under way that are made anew.
+    outdated: Outdated,
+    /// Whether a run with the same parameters ended well before: a unit without a firing has no row to tell that it is done.
+    finished: bool,
     run: Run,
     observer: &'a dyn Observer,
     recorded: bool,
-    /// Name of the turn that is held.
-    turn: String,
+    /// The hook point under way; empty where there is none.
+    at: String,
     n_units: u64,
     last_unit_seen: Option<i64>,
     total: u64,
@@ -123,76 +142,170 @@ struct Stage<'a> {
     /// … and those of them that rows were written of now, and what had been spent before them.
     n_done_now: usize,
     spent_before: Spent,
+    /// Rows committed …
+    n_rows: usize,
+    /// … units that they are of, and keys whose rows were taken away.
+    n_written_units: u64,
+    n_removed: usize,
+}
+
+/// A table as it was before a query was planned; none where it was never written.
+struct Pinned(Option<DeltaTable>);
+
+/// Whatever takes a stage's rows.
+enum Sink {
+    /// New rows beside those that are there.
+    Append(TableWriter),
+    /// Rows in the place of others of the same keys.
+    Replace(TableReplacer, BTreeSet<String>),
 }
 
 impl Stage<'_> {
     /// Does a part while no other process does the same one: whoever waited finds it done.
-    async fn in_turn(&mut self, name: &str, part: Part<'_>) -> Result<usize> {
-        name.clone_into(&mut self.turn);
-        let lease = Lease::take(self.session.lake(), name).await?;
-        let mut tried = 1;
-        let done = loop {
-            let done = match part {
-                Part::Rest(column) => self.rest(column).await,
-                Part::Units(hook) => self.units_of(hook).await,
-            };
-            match done {
-                // Only where a process held the turn, was stopped for long, and went on: what it wrote is no longer missing.
-                Err(Error::Overtaken { table }) if tried < TRIES => {
-                    tracing::info!(table, "another process wrote the same units; looking again at what is missing");
-                    tried += 1;
-                }
-                done => break done,
-            }
+    async fn in_turn(&mut self, part: Part<'_>) -> Result<()> {
+        let lease = Lease::take(self.session.lake(), &self.work()).await?;
+        let done = match part {
+            Part::Rest(column) => self.rest(column).await,
+            Part::Units(hook) => self.units_of(hook).await,
         };
         lease.release().await;
         done
     }
 
+    /// Name of the work under way, the same in every process that does it.
+    fn work(&self) -> String {
+        self.step.work(self.plan, &self.at)
+    }
+
     /// What comes after the largest stored value of the resume column: at once, or, where the query takes `$until`, some
     /// thousand documents at a time, so that what is sorted for the commit order stays small.
-    async fn rest(&mut self, column: &str) -> Result<usize> {
-        let mut before = self.before().await?;
-        let mut after = self.largest(self.definition, column).await?;
-        if !self.wants("until") {
-            return Ok(self.once(None, &[("after", after)], before).await?.0);
+    async fn rest(&mut self, column: &str) -> Result<()> {
+        self.outdated = self.finder.find(None).await?;
+        if !self.outdated.keys.is_empty() {
+            self.replace_all(column).await?;
         }
-        let source = self.query.reads.first().and_then(|name| table(name));
-        let source = source.ok_or_else(|| Error::internal("a stage with $until reads a table"))?;
+        let Some(source) = self.query.reads.first().filter(|_| self.wants("until")) else {
+            let mut tries = 0;
+            loop {
+                let pinned = self.pin().await?;
+                let after = self.largest(self.definition, column).await?;
+                match self.once(pinned, None, &[("after", after)]).await {
+                    Err(error) if self.begins_again(&error, &mut tries) => {}
+                    other => return other,
+                }
+            }
+        };
+        let source = table(source).ok_or_else(|| Error::internal("a stage with $until reads a table"))?;
         let last = self.largest(source, column).await?;
-        let mut n_rows = 0;
-        while after < last {
+        let (mut done, mut tries) = (self.largest(self.definition, column).await?, 0);
+        while done < last {
+            let pinned = self.pin().await?;
+            // Looked at after the table was pinned; and documents may leave nothing behind, so it alone would come to no end.
+            let after = self.largest(self.definition, column).await?.max(done);
             let until = after + CHUNK;
-            let n_written;
-            (n_written, before) = self.once(None, &[("after", after), ("until", until)], before).await?;
-            n_rows += n_written;
-            after = until;
+            match self.once(pinned, None, &[("after", after), ("until", until)]).await {
+                Err(error) if self.begins_again(&error, &mut tries) => {}
+                other => {
+                    other?;
+                    done = until;
+                }
+            }
         }
-        Ok(n_rows)
+        Ok(())
+    }
+
+    /// Takes all rows of the corpus away, so that the stage begins anew: numbers of documents may have moved.
+    async fn replace_all(&mut self, column: &str) -> Result<()> {
+        let last = self.largest(self.definition, column).await?;
+        tracing::info!(stage = self.query.name.as_str(), last, "the corpus is read anew");
+        self.remove(&self.outdated.conditions.join(" AND ")).await
+    }
+
+    /// Removes rows, which are then no longer out of date.
+    async fn remove(&mut self, condition: &str) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let pinned = self.pin().await?;
+            match self.replacer(pinned).await?.remove(condition).await {
+                Err(error) if self.begins_again(&error, &mut tries) => {}
+                other => {
+                    self.n_removed += self.outdated.keys.len();
+                    self.outdated = Outdated::default();
+                    return other;
+                }
+            }
+        }
     }
 
     /// All units of a hook point: at once, or some at a time where a language model is asked, each lot committed before the
     /// next is begun.
-    async fn units_of(&mut self, hook: &HookPoint) -> Result<usize> {
+    async fn units_of(&mut self, hook: &HookPoint) -> Result<()> {
+        self.outdated = self.finder.find(Some(hook)).await?;
+        if self.finished && self.outdated.keys.is_empty() {
+            return Ok(());
+        }
         let Some(at_once) = self.step.units_at_once else {
-            let before = self.before().await?;
-            return Ok(self.once(Some(hook), &[], before).await?.0);
+            let collects = self.query.sql.contains("collect_activations(");
+            if collects && self.outdated.keys.is_empty() && self.is_complete(hook).await? {
+                return Ok(());
+            }
+            self.units(hook, &[]).await?;
+            return self.drop_outdated().await;
         };
         let lots = self.lots(hook, at_once).await?;
-        let mut n_rows = 0;
         for units in lots {
             let (Some(first), Some(last)) = (units.first(), units.last()) else { continue };
             let bounds = [("first_neuron", *first), ("last_neuron", *last)];
-            let before = self.before().await?;
-            let (n_written, _) = match self.once(Some(hook), &bounds, before).await {
+            let before = self.n_rows;
+            match self.units(hook, &bounds).await {
                 Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook)),
                 other => other?,
-            };
-            n_rows += n_written;
+            }
             self.n_done += units.len();
-            self.n_done_now += if n_written > 0 { units.len() } else { 0 };
+            self.n_done_now += if self.n_rows > before { units.len() } else { 0 };
         }
-        Ok(n_rows)
+        self.drop_outdated().await
+    }
+
+    /// What is missing, or out of date, of the units within the bounds.
+    async fn units(&mut self, hook: &HookPoint, bounds: &[(&str, i64)]) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let pinned = self.pin().await?;
+            match self.once(pinned, Some(hook), bounds).await {
+                Err(error) if self.begins_again(&error, &mut tries) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Rows out of date that nothing took the place of: what they were made of is gone.
+    async fn drop_outdated(&mut self) -> Result<()> {
+        if self.outdated.keys.is_empty() {
+            return Ok(());
+        }
+        let n_keys = self.outdated.keys.len();
+        let (stage, hook_point) = (self.query.name.as_str(), self.at.as_str());
+        tracing::info!(stage, hook_point, n_keys, "rows of what is gone are removed");
+        self.remove(&self.outdated.rows_of(&self.outdated.keys)).await
+    }
+
+    /// The table as it is before the query that looks for what is missing: rows that others commit in between are then seen by the
+    /// query, or refuse ours.
+    async fn pin(&self) -> Result<Pinned> {
+        Ok(Pinned(self.session.lake().open(self.definition).await?))
+    }
+
+    /// Whether work that failed is begun again, because another process committed the same: what is left to do is then less.
+    fn begins_again(&self, error: &Error, tries: &mut u32) -> bool {
+        *tries += 1;
+        let again = matches!(error.itself(), Error::Overtaken { .. }) && *tries < TRIES;
+        if again {
+            let (stage, hook_point) = (self.query.name.as_str(), self.at.as_str());
+            tracing::info!(stage, hook_point, tries, "another process committed the same work; looking again");
+            metrics().commit_retries.inc();
+        }
+        again
     }
 
     /// The selected units of the hook point that have statistics, in order and in lots. No other unit of the lake stands
@@ -249,32 +362,20 @@ impl Stage<'_> {
         self.query.params.iter().any(|(param, _)| param == name)
     }
 
-    /// The table as it is before it is asked what is missing: what is written then is refused if others of the same turn were faster.
-    async fn before(&self) -> Result<Option<DeltaTable>> {
-        self.session.lake().open(self.definition).await
-    }
-
-    /// Runs the query and writes its rows; their number, and the table after the last commit.
-    async fn once(
-        &mut self,
-        hook: Option<&HookPoint>,
-        bounds: &[(&str, i64)],
-        before: Option<DeltaTable>,
-    ) -> Result<(usize, Option<DeltaTable>)> {
+    async fn once(&mut self, pinned: Pinned, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<()> {
         let sql = self.bind(hook, bounds)?;
-        if let Some(hook) = hook
-            && sql.contains("collect_activations(")
-            && self.is_complete(hook).await?
-        {
-            return Ok((0, before));
-        }
+        let select = match self.outdated.keys.is_empty() {
+            true => Query::select(&sql).to_owned(),
+            false => self.finder.without(Query::select(&sql), &self.outdated)?,
+        };
         self.last_unit_seen = None;
-        let rows = self.session.sql(Query::select(&sql)).await?;
+        let rows = self.session.sql(&select).await?;
         let mut stream = rows.execute_stream().await?;
-        let mut writer: Option<TableWriter> = None;
+        let mut pinned = Some(pinned);
+        let mut sink: Option<Sink> = None;
         let mut held: Option<RecordBatch> = None;
         let mut committed_at = Instant::now();
-        let mut n_rows = 0;
+        let mut pending = 0;
         loop {
             let next = tokio::select! {
                 next = stream.next() => next,
@@ -288,40 +389,93 @@ impl Stage<'_> {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let writer = match &mut writer {
-                Some(open) => open,
-                none => none.insert(self.open(before.clone()).await?),
+            let sink = match (&mut sink, pinned.take()) {
+                (Some(open), _) => open,
+                (none, Some(pinned)) => none.insert(self.sink(pinned).await?),
+                (None, None) => return Err(Error::internal("a table is opened once")),
             };
             // The last unit of a batch may go on in the next one: it is held back, so that a commit never cuts it.
             let last = self.last_unit(&batch)?;
             if let Some(held) = held.take() {
-                writer.write(&held).await?;
+                pending += held.num_rows();
+                self.write(sink, &held).await?;
             }
-            writer.write(&batch.slice(0, last)).await?;
-            let due = writer.pending_bytes() > COMMIT_BYTES || committed_at.elapsed() > COMMIT_AFTER;
+            pending += last;
+            self.write(sink, &batch.slice(0, last)).await?;
+            let due = sink.pending_bytes() > COMMIT_BYTES || committed_at.elapsed() > COMMIT_AFTER;
             if last > 0 && due {
-                writer.commit().await?;
+                self.commit(sink, &mut pending).await?;
                 committed_at = Instant::now();
             }
-            n_rows += batch.num_rows();
             self.count(&batch)?;
             held = Some(batch.slice(last, batch.num_rows() - last));
         }
-        let Some(mut writer) = writer else { return Ok((n_rows, before)) };
-        if let Some(held) = held {
-            writer.write(&held).await?;
-            writer.commit().await?;
+        if let (Some(mut sink), Some(held)) = (sink, held) {
+            pending += held.num_rows();
+            self.write(&mut sink, &held).await?;
+            self.commit(&mut sink, &mut pending).await?;
         }
-        Ok((n_rows, Some(writer.into_table())))
+        Ok(())
+    }
+
+    async fn write(&self, sink: &mut Sink, batch: &RecordBatch) -> Result<()> {
+        match sink {
+            Sink::Append(writer) => writer.write(batch).await,
+            Sink::Replace(replacer, keys) => {
+                let column = batch.column_by_name(self.outdated.column).ok_or_else(|| Error::QueryFile {
+                    file: format!("queries/pipeline/{}.sql", self.query.name),
+                    reason: format!("expected a column '{}'", self.outdated.column),
+                })?;
+                let texts = cast(column, &DataType::Utf8)?;
+                keys.extend(texts.as_string::<i32>().iter().flatten().map(str::to_owned));
+                replacer.write(batch)
+            }
+        }
+    }
+
+    async fn commit(&mut self, sink: &mut Sink, pending: &mut usize) -> Result<()> {
+        let started = Instant::now();
+        match sink {
+            Sink::Append(writer) => writer.commit().await?,
+            Sink::Replace(replacer, keys) => {
+                if !replacer.is_empty() {
+                    replacer.commit(&self.outdated.rows_of(keys.iter())).await?;
+                }
+                self.outdated.keys.retain(|key| !keys.contains(key));
+                keys.clear();
+            }
+        }
+        let (table, n_rows) = (self.definition.name.as_str(), *pending);
+        tracing::debug!(table, n_rows, seconds = started.elapsed().as_secs_f64(), "committed");
+        metrics().rows(table).inc_by(n_rows as u64);
+        self.n_rows += n_rows;
+        *pending = 0;
+        Ok(())
+    }
+
+    async fn sink(&mut self, pinned: Pinned) -> Result<Sink> {
+        match self.outdated.keys.is_empty() {
+            true => {
+                let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
+                let origin = self.origin().await?;
+                Ok(Sink::Append(TableWriter::over(table, self.definition, origin)?))
+            }
+            false => Ok(Sink::Replace(self.replacer(pinned).await?, BTreeSet::new())),
+        }
+    }
+
+    async fn replacer(&mut self, pinned: Pinned) -> Result<TableReplacer> {
+        let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
+        Ok(TableReplacer::over(table, self.definition, self.origin().await?))
     }
 
     /// The run's own row comes before the first row that names it.
-    async fn open(&mut self, before: Option<DeltaTable>) -> Result<TableWriter> {
+    async fn origin(&mut self) -> Result<Origin> {
         if !self.recorded {
             self.run.record(self.session, self.plan).await?;
             self.recorded = true;
         }
-        TableWriter::open_after(self.session.lake(), self.definition, &self.run.id, before, &self.turn).await
+        Ok(Origin { run: self.run.id.clone(), work: Some(self.work()) })
     }
 
     fn bind(&self, hook: Option<&HookPoint>, bounds: &[(&str, i64)]) -> Result<String> {
@@ -397,7 +551,9 @@ impl Stage<'_> {
             let values = self.unit_column(batch, column)?;
             for &value in values.as_primitive::<Int64Type>().values() {
                 // A unit's rows may be spread over batches; they come together.
-                self.n_units += u64::from(self.last_unit_seen.replace(value) != Some(value));
+                let is_new = u64::from(self.last_unit_seen.replace(value) != Some(value));
+                self.n_units += is_new;
+                self.n_written_units += is_new;
             }
         }
         self.observer.stage_advanced(self.step, self.n_units.min(self.total.max(self.n_units)), self.total, unit);
@@ -408,6 +564,15 @@ impl Stage<'_> {
         let (done, total) = self.session.progress().read();
         if self.query.sql.contains("collect_activations(") && done < total {
             self.observer.stage_advanced(self.step, done, total, "window");
+        }
+    }
+}
+
+impl Sink {
+    fn pending_bytes(&self) -> usize {
+        match self {
+            Self::Append(writer) => writer.pending_bytes(),
+            Self::Replace(replacer, _) => replacer.pending_bytes(),
         }
     }
 }

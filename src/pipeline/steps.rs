@@ -2,9 +2,10 @@
 
 use super::methods::{Methods, Named};
 use super::queries::{Parameter, Query};
-use super::settings::Settings;
+use super::settings::{Plan, Settings};
 use crate::error::{Error, Result};
 use crate::explanations::token_lookup::TOKEN_LOOKUP;
+use crate::hash;
 
 /// Units that one execution of a step with a language model takes: enough calls to keep an endpoint busy, few enough that a
 /// kill costs little but the calls in flight.
@@ -67,6 +68,17 @@ impl Step {
         step.values.push(("round".to_owned(), Parameter::Integer(round as i64)));
         step.label = format!("{}, round {round}", explainer.label);
         Ok(step)
+    }
+
+    /// What two processes that do the same work both call it.
+    pub(super) fn work(&self, plan: &Plan, hook_point: &str) -> String {
+        // Documents are those of every model.
+        let model = if self.query.name == "00_documents" { "" } else { plan.model.id() };
+        // Where a model's files lie differs from machine to machine.
+        let values = self.values.iter().filter(|(name, _)| !name.ends_with("_source"));
+        let values: Vec<String> = values.map(|(name, value)| format!("{name} {value}")).collect();
+        let corpus = plan.settings.corpus_id();
+        hash::text(&format!("{} {model} {corpus} {hook_point} {}", self.query.name, values.join(" ")))
     }
 
     /// The value this step gives a name.

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::limits::{LimitReached, QueryLimits, STALL};
 use crate::error::{Error, Result};
+use crate::metrics::metrics;
 use crate::pipeline::queries::{self, Parameter};
 use crate::session::{Access, Session};
 
@@ -145,8 +146,13 @@ impl Gate {
                 Access::Reading => session.read_only_sql(&sql).await,
             }
         };
+        let start = Instant::now();
         let rows = self.on_engine(tokio::time::timeout(self.limits.time, planning)).await?;
-        let rows = rows.map_err(|_| LimitReached::Time { limit: self.limits.time })??;
+        let rows = rows.map_err(|_| Error::from(LimitReached::Time { limit: self.limits.time })).flatten();
+        let rows = rows.inspect_err(|error| {
+            metrics().query("refused", start.elapsed());
+            metrics().error(error.kind());
+        })?;
         Ok(Planned { rows })
     }
 
@@ -160,10 +166,14 @@ impl Gate {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let limits = self.limits;
         let task = self.engine.spawn(async move {
+            let start = Instant::now();
             let stalled = feed(planned, limits, &sender).await;
+            metrics().query(if stalled.is_ok() { "done" } else { "failed" }, start.elapsed());
             if let Err(error) = stalled {
+                let error = in_limits(error, limits);
+                metrics().error(error.kind());
                 // A reader who is gone hears nothing.
-                let _ = tokio::time::timeout(STALL, sender.send(Err(in_limits(error, limits)))).await;
+                let _ = tokio::time::timeout(STALL, sender.send(Err(error))).await;
             }
             drop::<OwnedSemaphorePermit>(slot);
         });

@@ -14,7 +14,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::App;
 use super::auth::{self, Token};
 use super::problem::Problem;
-use super::{api, kept_pages, viewer};
+use super::{api, kept_pages, metrics, viewer};
 
 /// Scripts, styles and requests come from this server only, nothing is inline, and nobody frames its pages.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -43,6 +43,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .merge(api::router(Arc::clone(&app)))
         .layer(middleware::from_fn_with_state(app, kept_pages::keep))
         .merge(auth::login(token.clone()))
+        .merge(metrics::router())
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(token, auth::admit))
         .layer(CompressionLayer::new())

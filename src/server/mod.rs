@@ -10,6 +10,7 @@ mod gate;
 mod http;
 mod kept_pages;
 pub mod limits;
+pub mod metrics;
 mod problem;
 mod rows;
 mod viewer;

@@ -6,7 +6,7 @@
 //! Nobody compares clocks. A holder that was killed on the same machine is recognised at once.
 //!
 //! A lease keeps work and money from being spent twice. That rows are not written twice does not hang on it: a holder that was stopped
-//! for minutes goes on as if it held the lease, and its commit is refused ([`super::writer::TableWriter::open_after`]).
+//! for minutes goes on as if it held the lease, and its commit is refused ([`super::writer::Origin`]).
 
 mod holder;
 

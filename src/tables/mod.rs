@@ -9,6 +9,8 @@ pub(crate) mod files;
 pub mod lake;
 pub(crate) mod lease;
 pub(crate) mod nested_text;
+pub mod maintenance;
+pub mod replace;
 pub mod runs;
 pub(crate) mod scan;
 pub mod store;

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use deltalake::kernel::Transaction;
-use deltalake::kernel::transaction::{CommitConflictError, CommitProperties, TransactionError};
+use deltalake::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError};
 use parquet::basic::{Compression, ZstdLevel};
@@ -21,13 +21,78 @@ const ROW_GROUP_ROWS: usize = 4_096;
 /// How often a commit is tried while other writers commit rows of their own to the same table.
 const COMMIT_TRIES: usize = 100;
 
+/// Where the rows of a commit come from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The run: it goes into the log of every commit.
+    pub run: String,
+    /// The work that a commit is part of. Of two processes that do the same work at once, the second to commit is refused
+    /// ([`Error::Overtaken`]) and nothing of it is written; `None` where rows of others do no harm.
+    pub work: Option<String>,
+}
+
+impl Origin {
+    /// What the log says of a commit.
+    pub(super) fn properties(&self) -> CommitProperties {
+        let properties =
+            CommitProperties::default()
+                .with_metadata([("neuronlake.run".to_owned(), self.run.as_str().into())])
+                .with_max_retries(COMMIT_TRIES);
+        match &self.work {
+            // The number only has to be one: that the same work was committed by another is what the log refuses.
+            Some(work) => properties.with_application_transaction(Transaction::new(format!("neuronlake/{work}"), 1)),
+            None => properties,
+        }
+    }
+}
+
+/// The version of a table that was read before the rows were thought of, made where there was none.
+///
+/// # Errors
+/// [`Error::Overtaken`] when a table that was not there holds rows by now; as [`Lake::open_or_create`].
+pub(crate) async fn opened_after(
+    lake: &Lake,
+    definition: &'static TableDefinition,
+    seen: Option<DeltaTable>,
+) -> Result<DeltaTable> {
+    if let Some(table) = seen {
+        return Ok(table);
+    }
+    let table = lake.open_or_create(definition).await?;
+    // Somebody's first commit is no more than the table itself.
+    match table.version() {
+        Some(version) if version > 0 => Err(Error::Overtaken { table: definition.name.clone() }),
+        _ => Ok(table),
+    }
+}
+
+/// What a commit that failed means: [`Error::Overtaken`] where others committed what it must not miss.
+pub(super) fn commit_fault(definition: &TableDefinition, error: DeltaTableError) -> Error {
+    let table = definition.name.clone();
+    match error {
+        DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) } => Error::Overtaken { table },
+        error => Error::TableWrite { table, source: Box::new(error) },
+    }
+}
+
+/// Whether a commit was refused because another process committed what it must not miss: nothing was written, and whoever reads
+/// the table again and does what is still to do loses nothing.
+pub(super) fn is_contended(error: &Error) -> bool {
+    match error {
+        Error::Overtaken { .. } => true,
+        Error::Delta(source) => {
+            matches!(source, DeltaTableError::Transaction { source: TransactionError::CommitConflict(_) })
+        }
+        _ => false,
+    }
+}
+
 /// An open table and the rows that are not committed yet.
 pub struct TableWriter {
     definition: &'static TableDefinition,
     table: DeltaTable,
     writer: RecordBatchWriter,
-    run: String,
-    turn: Option<String>,
+    origin: Origin,
     pending: usize,
     written: usize,
 }
@@ -45,38 +110,17 @@ impl TableWriter {
     /// When the store refuses, or the stored table is another version's.
     pub async fn open(lake: &Lake, definition: &'static TableDefinition, run: &str) -> Result<Self> {
         let table = lake.open_or_create(definition).await?;
-        Self::over(table, definition, run, None)
+        Self::over(table, definition, Origin { run: run.to_owned(), work: None })
     }
 
-    /// As [`TableWriter::open`] for rows that were made of what the table lacked as of `seen`, its version when it was asked. Writers
-    /// of the same `turn` must not add what each found missing alone: the second one's commit is refused.
+    /// Appends to a version of the table that was read before the rows were thought of: a commit of the same work since then
+    /// refuses these.
     ///
     /// # Errors
-    /// As [`TableWriter::open`]; [`Error::Overtaken`] when a table that was not there holds rows by now.
-    pub async fn open_after(
-        lake: &Lake,
-        definition: &'static TableDefinition,
-        run: &str,
-        seen: Option<DeltaTable>,
-        turn: &str,
-    ) -> Result<Self> {
-        let table = match seen {
-            Some(table) => table,
-            None => {
-                let table = lake.open_or_create(definition).await?;
-                // Somebody's first commit is no more than the table itself.
-                if table.version().is_some_and(|version| version > 0) {
-                    return Err(Error::Overtaken { table: definition.name.clone() });
-                }
-                table
-            }
-        };
-        Self::over(table, definition, run, Some(turn.to_owned()))
-    }
-
-    fn over(table: DeltaTable, definition: &'static TableDefinition, run: &str, turn: Option<String>) -> Result<Self> {
-        let writer = new_writer(&table, definition, run, turn.as_deref())?;
-        Ok(Self { definition, table, writer, run: run.to_owned(), turn, pending: 0, written: 0 })
+    /// When the table's columns cannot be written.
+    pub fn over(table: DeltaTable, definition: &'static TableDefinition, origin: Origin) -> Result<Self> {
+        let writer = new_writer(&table, definition, &origin)?;
+        Ok(Self { definition, table, writer, origin, pending: 0, written: 0 })
     }
 
     /// Checks a batch and holds it for the next commit.
@@ -102,21 +146,17 @@ impl TableWriter {
     /// Makes everything held visible at once; does nothing when nothing is held.
     ///
     /// # Errors
-    /// When the store refuses, and [`Error::Overtaken`] when a writer of the same turn was faster; the rows are then not in the table.
+    /// When the store refuses, and [`Error::Overtaken`] when a writer of the same work was faster; the rows are then not in the table.
+    #[tracing::instrument(name = "commit", skip_all, fields(table = self.definition.name, n_rows = self.pending))]
     pub async fn commit(&mut self) -> Result<()> {
         if self.pending == 0 {
             return Ok(());
         }
         let done = self.writer.flush_and_commit(&mut self.table).await;
-        done.map_err(|e| match e {
-            DeltaTableError::Transaction {
-                source: TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction),
-            } => Error::Overtaken { table: self.definition.name.clone() },
-            e => Error::TableWrite { table: self.definition.name.clone(), source: Box::new(e) },
-        })?;
+        done.map_err(|e| commit_fault(self.definition, e))?;
         self.written += self.pending;
         self.pending = 0;
-        self.writer = new_writer(&self.table, self.definition, &self.run, self.turn.as_deref())?;
+        self.writer = new_writer(&self.table, self.definition, &self.origin)?;
         Ok(())
     }
 
@@ -131,12 +171,15 @@ impl TableWriter {
     }
 }
 
-fn new_writer(
-    table: &DeltaTable,
-    definition: &TableDefinition,
-    run: &str,
-    turn: Option<&str>,
-) -> Result<RecordBatchWriter> {
+pub(super) fn new_writer(table: &DeltaTable, definition: &TableDefinition, origin: &Origin) -> Result<RecordBatchWriter> {
+    let properties = file_properties(definition)?;
+    Ok(RecordBatchWriter::for_table(table)?
+        .with_writer_properties(properties)
+        .with_commit_properties(origin.properties()))
+}
+
+/// How the table's Parquet files are written.
+pub(super) fn file_properties(definition: &TableDefinition) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(1).map_err(|e| Error::internal(e.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -145,15 +188,7 @@ fn new_writer(
     let properties = float_columns(definition)
         .fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, false))
         .build();
-    let mut commit = CommitProperties::default()
-        .with_metadata([("neuronlake.run".to_owned(), run.into())])
-        .with_max_retries(COMMIT_TRIES);
-    if let Some(turn) = turn {
-        // Delta Lake refuses the later of two commits under one name that were begun from the same version. The number says nothing.
-        let begun_from = table.version().and_then(|version| i64::try_from(version).ok()).unwrap_or_default();
-        commit = commit.with_application_transaction(Transaction::new(turn, begun_from + 1));
-    }
-    Ok(RecordBatchWriter::for_table(table)?.with_writer_properties(properties).with_commit_properties(commit))
+    Ok(properties)
 }
 
 /// Leaf columns of 32-bit floats, alone or in lists.
@@ -171,7 +206,7 @@ fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = ColumnPat
 }
 
 /// The stored schema may name list elements in its own way; the values are the same.
-fn stored_form(batch: &RecordBatch, writer: &RecordBatchWriter) -> Result<RecordBatch> {
+pub(super) fn stored_form(batch: &RecordBatch, writer: &RecordBatchWriter) -> Result<RecordBatch> {
     let schema = writer.arrow_schema();
     let columns = schema
         .fields()

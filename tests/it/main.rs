@@ -17,6 +17,8 @@ mod corpora;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod disk_full;
+#[cfg(test)]
 mod durable_replies;
 #[cfg(test)]
 mod echo;
@@ -30,6 +32,8 @@ mod fault_server;
 mod flight;
 #[cfg(test)]
 mod flight_catalog;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod http_api;
 #[cfg(test)]
@@ -47,9 +51,15 @@ mod local_engine;
 #[cfg(test)]
 mod local_models_cli;
 #[cfg(test)]
+mod maintain;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod openai;
+#[cfg(test)]
+mod pipeline_file;
 #[cfg(test)]
 mod python_page;
 #[cfg(test)]
@@ -62,6 +72,7 @@ mod s3;
 mod s3_faults;
 #[cfg(test)]
 mod s3_server;
+mod schedule;
 #[cfg(test)]
 mod search;
 #[cfg(test)]

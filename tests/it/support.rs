@@ -20,6 +20,38 @@ pub(crate) const TABLES: [&str; 8] = [
     "scores",
 ];
 
+/// A run over [`little_corpus`]: 48 windows, 4 neurons.
+pub(crate) const LITTLE: [&str; 6] = ["--corpus", "little.jsonl", "--layers", "0", "--neurons", "0-3"];
+
+/// Writes 48 short texts, one window each, as `little.jsonl`: enough for documents of every split.
+pub(crate) fn little_corpus(folder: &Path) {
+    let words = [
+        "the", "sea", "was", "cold", "and", "a", "king", "rode", "over", "hills", "with", "three", "ships", "of", "bread", "in",
+        "old", "songs", "she", "said", "that", "rain", "would", "come", "from", "north", "before", "night",
+    ];
+    let mut seed = 7_u64;
+    let mut text = String::new();
+    for _ in 0..48 {
+        let mut line = String::new();
+        for _ in 0..36 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            line += words[(seed >> 33) as usize % words.len()];
+            line.push(' ');
+        }
+        text += &format!("{{\"text\": \"{}\"}}\n", line.trim_end());
+    }
+    std::fs::write(folder.join("little.jsonl"), text).unwrap();
+}
+
+/// The same run as a pipeline file; `more` stands before its sections and `sections` after them.
+pub(crate) fn little_file(folder: &Path, name: &str, more: &str, sections: &str) {
+    little_corpus(folder);
+    let text = format!(
+        "lake = \"lake\"\n{more}\n[[sources]]\ncorpus = \"little.jsonl\"\n[[models]]\nlayers = \"0\"\nneurons = \"0-3\"\n{sections}\n"
+    );
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub(crate) struct Ran {

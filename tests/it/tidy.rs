@@ -66,8 +66,10 @@ fn none(rule: &str, broken: &[String]) {
 /// What each module of the library may import of the others.
 const EDGES: &[(&str, &[&str])] = &[
     // Faults of searching and of exchanging files have enums of their own.
-    ("error", &["exchange", "search", "server"]),
+    ("error", &["exchange", "pipeline", "search", "server"]),
     ("hash", &[]),
+    // Whoever does something counts it.
+    ("metrics", &[]),
     ("random", &[]),
     ("documents", &["error", "tables"]),
     ("token_sequences", &["error", "random"]),
@@ -75,7 +77,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // Units are collected into records, and records are chosen by the units' sketches.
     ("neurons", &["activation_records", "error", "models", "random", "token_sequences"]),
     ("activation_records", &["neurons", "token_sequences"]),
-    ("completions", &["embeddings", "error", "hash", "models", "random", "tables"]),
+    ("completions", &["embeddings", "error", "hash", "metrics", "models", "random", "tables"]),
     ("embeddings", &["error", "models"]),
     ("explanations", &["activation_records", "completions", "error", "hash", "neurons", "random"]),
     ("simulations", &["completions", "embeddings", "error", "explanations", "hash", "neurons", "random"]),
@@ -121,6 +123,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "functions",
             "hash",
             "judgements",
+            "metrics",
             "models",
             "neurons",
             "planted",
@@ -132,6 +135,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "token_sequences",
         ],
     ),
+    ("schedule", &["error", "hash", "metrics", "pipeline", "tables"]),
     ("exchange", &["error", "hash", "models", "pipeline", "scores", "session", "tables", "token_sequences"]),
     // Rows are read by the model's pass over the token sequences that the functions know to find.
     (
@@ -157,7 +161,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         // Pages show what the functions say of themselves, and run subject models over texts.
         "server",
-        &["docs", "error", "functions", "hash", "models", "pipeline", "search", "session", "simulations", "tables"],
+        &["docs", "error", "functions", "hash", "metrics", "models", "pipeline", "search", "session", "simulations", "tables"],
     ),
     (
         "cli",
@@ -169,10 +173,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "error",
             "exchange",
             "functions",
+            "metrics",
             "models",
             "neurons",
             "pipeline",
             "planted",
+            "schedule",
             "search",
             "server",
             "session",

@@ -14,6 +14,7 @@ use retry_policies::{Jitter, RetryDecision, RetryPolicy};
 
 use super::wire;
 use crate::completions::limits::Limits;
+use crate::metrics::metrics;
 
 /// Tokens that a request counts for under the limits.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,7 @@ impl Middleware for Retry {
             let Some(wait) = self.wait(tries, &fault) else {
                 return Err(Error::middleware(GaveUp { tries, reason: fault.reason }));
             };
+            metrics().call_retries.inc();
             tracing::debug!(tries, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "asking again");
             tokio::time::sleep(wait).await;
         }

@@ -19,7 +19,7 @@ use crate::completions::model_name::ModelName;
 use crate::error::{Error, Result};
 use crate::tables::definition::{TableDefinition, table};
 use crate::tables::lake::Lake;
-use crate::tables::writer::TableWriter;
+use crate::tables::writer::{Origin, TableWriter, opened_after};
 
 /// How often lines are moved while other processes move theirs.
 const TRIES: usize = 20;
@@ -78,7 +78,8 @@ async fn append_missing(lake: &Lake, rows: &[Row]) -> Result<usize> {
     if fresh.is_empty() {
         return Ok(0);
     }
-    let mut writer = TableWriter::open_after(lake, definition()?, "completions", stored, "completions").await?;
+    let origin = Origin { run: "completions".to_owned(), work: Some("completions".to_owned()) };
+    let mut writer = TableWriter::over(opened_after(lake, definition()?, stored).await?, definition()?, origin)?;
     for part in fresh.chunks(BATCH) {
         writer.write(&batch_of(part)?).await?;
     }

@@ -18,7 +18,8 @@ use crate::tables::lake::Lake;
 /// What a name that stands where a table does reads: a table function reads tables of the lake by itself.
 fn reads_of(name: &str) -> Vec<String> {
     let reads: &[&str] = match name {
-        "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
+        // Relations that an incremental run puts beside the tables.
+        "run_order" | "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
         "keyword_matches" => &["searchable_explanations"],
@@ -99,7 +100,16 @@ fn tables_named(sql: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_query_file_is_embedded_and_parses() {
-    for kind in [Kind::Pipeline, Kind::View, Kind::Search, Kind::Api, Kind::Viewer, Kind::Example] {
+    for kind in [
+        Kind::Pipeline,
+        Kind::View,
+        Kind::Search,
+        Kind::Incremental,
+        Kind::History,
+        Kind::Api,
+        Kind::Viewer,
+        Kind::Example,
+    ] {
         let files: BTreeSet<String> = std::fs::read_dir(root().join("queries").join(kind.folder()))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

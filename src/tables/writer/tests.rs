@@ -24,8 +24,9 @@ fn rows(number: i64) -> RecordBatch {
 }
 
 /// Opens a writer as a stage does: it looks first, and writes later.
-async fn begin(lake: &Lake, seen: Option<DeltaTable>, turn: &str, number: i64) -> Result<TableWriter> {
-    let mut writer = TableWriter::open_after(lake, documents(), "run", seen, turn).await?;
+async fn begin(lake: &Lake, seen: Option<DeltaTable>, work: &str, number: i64) -> Result<TableWriter> {
+    let origin = Origin { run: "run".to_owned(), work: Some(work.to_owned()) };
+    let mut writer = TableWriter::over(opened_after(lake, documents(), seen).await?, documents(), origin)?;
     writer.write(&rows(number)).await?;
     Ok(writer)
 }
@@ -35,7 +36,7 @@ async fn n_files(lake: &Lake) -> usize {
 }
 
 #[tokio::test]
-async fn of_two_writers_of_one_turn_the_second_is_refused() {
+async fn of_two_writers_of_the_same_work_the_second_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let local = Lake::at(folder.path().to_str().unwrap()).unwrap();
     for lake in [local, Lake::over("s3://bucket/lake", Arc::new(InMemory::new()))] {
