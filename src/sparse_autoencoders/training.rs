@@ -10,7 +10,7 @@ pub mod config;
 pub mod geometric_median;
 mod initialize;
 
-mod parameters;
+pub mod parameters;
 
 mod columns;
 mod losses;
