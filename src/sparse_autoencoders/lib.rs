@@ -17,6 +17,8 @@ pub mod codes;
 
 pub mod autoencoder;
 
+pub mod metrics;
+
 pub mod files;
 
 pub mod formats;

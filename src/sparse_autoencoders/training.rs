@@ -10,12 +10,12 @@ pub mod config;
 pub mod geometric_median;
 mod initialize;
 
-mod parameters;
+pub mod parameters;
 
 mod columns;
 mod losses;
 mod select;
-mod update;
+pub(crate) mod update;
 
 pub mod trainer;
 
