@@ -7,6 +7,7 @@ use crate::number::Number;
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+mod fold;
 mod normalization;
 #[cfg(test)]
 mod tests;

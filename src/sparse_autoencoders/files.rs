@@ -7,12 +7,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::autoencoder::{Config, Magnitude, SparseAutoencoder};
 use crate::error::{Error, Result};
+use crate::tensors::{Tensors, serialized};
 
 #[cfg(test)]
 mod tests;
@@ -71,37 +71,26 @@ pub fn load(folder: &Path) -> Result<SparseAutoencoder> {
         let expected = format!("the weights with SHA-256 {}", header.weights_sha256);
         return Err(Error::Format { path, expected, got: hash });
     }
-    let mut tensors = read_tensors(&bytes, &path)?;
-    let mut take = |name: &str| {
-        let at = tensors.iter().position(|tensor| tensor.name == name)?;
-        Some(tensors.swap_remove(at).values)
+    let mut tensors = Tensors::from_safetensors(&bytes, &path)?;
+    let Config { n_inputs, n_outputs, n_latents, .. } = header.config;
+    let take_if = |tensors: &mut Tensors, name: &str, shape: &[usize]| {
+        if tensors.has(name) { tensors.take(name, shape).map(Some) } else { Ok(None) }
     };
-    let missing =
-        |name: &str| Error::Format { path: path.clone(), expected: format!("tensor '{name}'"), got: "none".to_owned() };
-    let magnitude = match (take("r_mag"), take("b_mag")) {
-        (Some(log_scale), Some(bias)) => Some(Magnitude { log_scale, bias }),
-        _ => None,
-    };
+    let log_scale = take_if(&mut tensors, "r_mag", &[n_latents])?;
+    let bias = take_if(&mut tensors, "b_mag", &[n_latents])?;
     let autoencoder = SparseAutoencoder {
+        w_enc: tensors.take("W_enc", &[n_latents, n_inputs])?,
+        b_enc: tensors.take("b_enc", &[n_latents])?,
+        w_dec: tensors.take("W_dec", &[n_latents, n_outputs])?,
+        b_dec: tensors.take("b_dec", &[n_outputs])?,
+        thresholds: take_if(&mut tensors, "thresholds", &[n_latents])?,
+        magnitude: log_scale.zip(bias).map(|(log_scale, bias)| Magnitude { log_scale, bias }),
+        w_skip: take_if(&mut tensors, "W_skip", &[n_outputs, n_inputs])?,
         config: header.config,
-        w_enc: take("W_enc").ok_or_else(|| missing("W_enc"))?,
-        b_enc: take("b_enc").ok_or_else(|| missing("b_enc"))?,
-        w_dec: take("W_dec").ok_or_else(|| missing("W_dec"))?,
-        b_dec: take("b_dec").ok_or_else(|| missing("b_dec"))?,
-        thresholds: take("thresholds"),
-        magnitude,
-        w_skip: take("W_skip"),
     };
+    tensors.nothing_left()?;
     autoencoder.validate()?;
     Ok(autoencoder)
-}
-
-/// A named matrix or vector of `f32`.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub(crate) name: String,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Vec<f32>,
 }
 
 fn tensors(autoencoder: &SparseAutoencoder) -> Vec<(&'static str, Vec<usize>, &[f32])> {
@@ -123,48 +112,6 @@ fn tensors(autoencoder: &SparseAutoencoder) -> Vec<(&'static str, Vec<usize>, &[
         tensors.push(("W_skip", vec![n_outputs, n_inputs], skip));
     }
     tensors
-}
-
-/// The bytes of a safetensors file.
-pub(crate) fn serialized(tensors: &[(&str, Vec<usize>, &[f32])], path: &Path) -> Result<Vec<u8>> {
-    let broken = |error: safetensors::SafeTensorError| Error::Io {
-        path: path.to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    };
-    let views = tensors
-        .iter()
-        .map(|(name, shape, values)| {
-            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map_err(broken)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, None).map_err(broken)
-}
-
-/// Every tensor of a safetensors file, as `f32`.
-pub(crate) fn read_tensors(bytes: &[u8], path: &Path) -> Result<Vec<Tensor>> {
-    let format =
-        |expected: &str, got: String| Error::Format { path: path.to_owned(), expected: expected.to_owned(), got };
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format("a safetensors file", error.to_string()))?;
-    file.iter()
-        .map(|(name, view)| {
-            let data = view.data();
-            let values = match view.dtype() {
-                Dtype::F32 => numbers(data, f32::from_le_bytes),
-                Dtype::F64 => numbers(data, |bytes: [u8; 8]| f64::from_le_bytes(bytes) as f32),
-                Dtype::F16 => numbers(data, |bytes: [u8; 2]| half::f16::from_le_bytes(bytes).to_f32()),
-                Dtype::BF16 => numbers(data, |bytes: [u8; 2]| half::bf16::from_le_bytes(bytes).to_f32()),
-                other => {
-                    let expected = format!("tensor '{name}' in F64, F32, F16 or BF16");
-                    return Err(format(&expected, format!("{other:?}")));
-                }
-            };
-            Ok(Tensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
-        })
-        .collect()
-}
-
-fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// All of the SHA-256 of some bytes in lower-case hexadecimal.

@@ -11,12 +11,17 @@ pub mod error;
 pub mod kernels;
 pub mod number;
 pub mod random;
+mod tensors;
 
 pub mod codes;
 
 pub mod autoencoder;
 
+pub mod metrics;
+
 pub mod files;
+
+pub mod formats;
 
 pub mod source;
 

@@ -15,7 +15,7 @@ mod parameters;
 mod columns;
 mod losses;
 mod select;
-mod update;
+pub(crate) mod update;
 
 pub mod trainer;
 

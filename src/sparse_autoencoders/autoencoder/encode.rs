@@ -13,11 +13,11 @@ use crate::error::{Error, Result, expect_len};
 use crate::kernels::{Candidate, dot, scan_above, scan_over};
 use crate::number::Number;
 
-/// Rows of a tile; with [`LATENT_TILE`] it sets what of a product stays in the second-level cache.
-pub(crate) const ROW_TILE: usize = 256;
+/// Rows of a tile. The library packs a tile's latents anew for every tile of rows, so these are many.
+pub(crate) const ROW_TILE: usize = 1024;
 
-/// Latents of a tile.
-pub(crate) const LATENT_TILE: usize = 512;
+/// Latents of a tile: few, so that a tile's products (512 KiB in f32) stay in the second-level cache.
+pub(crate) const LATENT_TILE: usize = 128;
 
 /// What one row keeps while the latents pass by.
 #[derive(Clone, Debug)]
@@ -94,35 +94,88 @@ pub(crate) fn product<T: Number>(width: usize, inputs: &[T], w_enc: &[T], produc
     }
 }
 
-/// Runs over all tiles; `visit` gets a row's state, that row's products and the first latent of the tile.
+/// What a scan of all tiles does with one row's state.
+pub(crate) trait Scan<T>: Sync {
+    /// What a row keeps.
+    type State: Send;
+    /// Before the first latent.
+    fn begin(&self) -> Self::State;
+    /// Takes a row's products with one tile of latents, which begins at latent `first`.
+    fn visit(&self, state: &mut Self::State, products: &[T], first: usize);
+    /// Adds what was kept of later latents.
+    fn merge(&self, state: &mut Self::State, later: Self::State);
+    /// After the last latent.
+    fn finish(&self, state: &mut Self::State);
+}
+
+/// Runs over all tiles of `inputs`, `[n_rows, width]`, normalised and free of `b_dec`. States come back in order of rows.
 ///
-/// `inputs` are normalised and free of `b_dec`. States come back in order of the rows. Tiles depend on sizes alone, so
-/// results do not depend on the number of threads.
-pub(crate) fn scan_tiles<T: Number, S: Send>(
-    width: usize,
-    inputs: &[T],
-    w_enc: &[T],
-    state: impl Fn() -> S + Sync,
-    visit: impl Fn(&mut S, &[T], usize) + Sync,
-    finish: impl Fn(&mut S) + Sync,
-) -> Vec<S> {
+/// With more threads than tiles of rows the latents are shared out too. Tiles begin at the same rows and latents
+/// whoever computes them, so the number of threads changes no product.
+pub(crate) fn scan_tiles<T: Number, S: Scan<T>>(width: usize, inputs: &[T], w_enc: &[T], scan: &S) -> Vec<S::State> {
+    let row_tiles = inputs.len().div_ceil(ROW_TILE * width).max(1);
+    let latent_tiles = w_enc.len().div_ceil(LATENT_TILE * width).max(1);
+    let parts = rayon::current_num_threads().div_ceil(row_tiles).min(latent_tiles);
+    let tiles_a_part = latent_tiles.div_ceil(parts);
+    let one = |rows: &[T], part: usize, latents: &[T]| {
+        let n_rows = rows.len() / width;
+        let mut states: Vec<S::State> = (0..n_rows).map(|_| scan.begin()).collect();
+        let mut products = vec![T::ZERO; n_rows * LATENT_TILE.min(latents.len() / width)];
+        for (tile, latents) in latents.chunks(LATENT_TILE * width).enumerate() {
+            let n_latents = latents.len() / width;
+            product(width, rows, latents, &mut products);
+            let first = (part * tiles_a_part + tile) * LATENT_TILE;
+            for (state, products) in states.iter_mut().zip(products.chunks(n_latents)) {
+                scan.visit(state, products, first);
+            }
+        }
+        states
+    };
     inputs
         .par_chunks(ROW_TILE * width)
         .flat_map_iter(|rows| {
-            let n_rows = rows.len() / width;
-            let mut states: Vec<S> = (0..n_rows).map(|_| state()).collect();
-            let mut products = vec![T::ZERO; n_rows * LATENT_TILE.min(w_enc.len() / width)];
-            for (tile, latents) in w_enc.chunks(LATENT_TILE * width).enumerate() {
-                let n_latents = latents.len() / width;
-                product(width, rows, latents, &mut products);
-                for (state, products) in states.iter_mut().zip(products.chunks(n_latents)) {
-                    visit(state, products, tile * LATENT_TILE);
-                }
+            let parts = w_enc.par_chunks(tiles_a_part * LATENT_TILE * width).enumerate();
+            let mut parts: Vec<_> = parts.map(|(part, latents)| one(rows, part, latents)).collect();
+            let later = parts.split_off(1.min(parts.len()));
+            let mut states = parts.pop().unwrap_or_default();
+            for part in later {
+                states.iter_mut().zip(part).for_each(|(state, later)| scan.merge(state, later));
             }
-            states.iter_mut().for_each(&finish);
+            states.iter_mut().for_each(|state| scan.finish(state));
             states
         })
         .collect()
+}
+
+impl<T: Number> Scan<T> for SparseAutoencoder<T> {
+    type State = Finds<T>;
+
+    fn begin(&self) -> Finds<T> {
+        Finds::new()
+    }
+
+    fn visit(&self, finds: &mut Finds<T>, products: &[T], first: usize) {
+        let biases = &self.b_enc[first..first + products.len()];
+        match (self.config.activation, &self.thresholds) {
+            (Activation::TopK { k }, _) => finds.scan_top(k, products, biases, first),
+            (Activation::Threshold, Some(thresholds)) => {
+                let thresholds = &thresholds[first..first + products.len()];
+                scan_over(products, biases, thresholds, first as u32, &mut finds.found);
+            }
+            _ => scan_above(products, biases, first as u32, T::ZERO, &mut finds.found),
+        }
+    }
+
+    fn merge(&self, finds: &mut Finds<T>, later: Finds<T>) {
+        finds.found.extend(later.found);
+    }
+
+    fn finish(&self, finds: &mut Finds<T>) {
+        if let Activation::TopK { k } = self.config.activation {
+            finds.keep_largest(k);
+        }
+        finds.sorted();
+    }
 }
 
 impl<T: Number> SparseAutoencoder<T> {
@@ -153,37 +206,12 @@ impl<T: Number> SparseAutoencoder<T> {
         codes.clear();
         let prepared = self.prepare(inputs, codes);
         let width = self.config.n_inputs;
-        let rows = scan_tiles(
-            width,
-            &prepared,
-            &self.w_enc,
-            Finds::new,
-            |finds, products, first| self.visit(finds, products, first),
-            |finds| {
-                if let Activation::TopK { k } = self.config.activation {
-                    finds.keep_largest(k);
-                }
-                finds.sorted();
-            },
-        );
+        let rows = scan_tiles(width, &prepared, &self.w_enc, self);
         for finds in &rows {
             let firings = finds.found.iter().map(|found| (found.latent, self.magnitude_of(found)));
             codes.push_row(firings.filter(|(_, value)| *value != T::ZERO));
         }
         Ok(())
-    }
-
-    /// Adds what fires among one row's products of a tile.
-    fn visit(&self, finds: &mut Finds<T>, products: &[T], first: usize) {
-        let biases = &self.b_enc[first..first + products.len()];
-        match (self.config.activation, &self.thresholds) {
-            (Activation::TopK { k }, _) => finds.scan_top(k, products, biases, first),
-            (Activation::Threshold, Some(thresholds)) => {
-                let thresholds = &thresholds[first..first + products.len()];
-                scan_over(products, biases, thresholds, first as u32, &mut finds.found);
-            }
-            _ => scan_above(products, biases, first as u32, T::ZERO, &mut finds.found),
-        }
     }
 
     /// The value of a latent whose pre-activation passed.

@@ -2,13 +2,16 @@
 
 use super::config::Method;
 use super::parameters::Parameters;
-use crate::autoencoder::encode::{Finds, LATENT_TILE, ROW_TILE, scan_tiles};
+use crate::autoencoder::encode::{Finds, LATENT_TILE, Scan, scan_tiles};
 use crate::codes::Codes;
 use crate::kernels::{scan_above, scan_over};
 use crate::number::Number;
 
 #[cfg(test)]
 mod tests;
+
+/// Rows from which BatchTopK's first threshold is estimated.
+const ESTIMATE_ROWS: usize = 256;
 
 /// Dead latents and how many of them a row may use.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ pub(crate) fn select<T: Number>(
             let mut floor = hint;
             if !(floor > T::ZERO) {
                 // The first rows alone say about where the threshold is, so that not every positive value is kept.
-                let first = &inputs[..inputs.len().min(ROW_TILE * n_inputs)];
+                let first = &inputs[..inputs.len().min(ESTIMATE_ROWS * n_inputs)];
                 let mut values: Vec<T> = scan(first, T::ZERO)
                     .iter()
                     .flat_map(|row| row.main.found.iter().map(|found| found.value))
@@ -117,6 +120,56 @@ pub(crate) fn select<T: Number>(
     }
 }
 
+/// How the rows of a batch are scanned.
+struct Selection<'a, T> {
+    method: &'a Method,
+    parameters: &'a Parameters<T>,
+    dead: Option<&'a Dead<T>>,
+    /// What pre-activations must exceed where the method does not say.
+    floor: T,
+    /// What they must exceed under JumpReLU: those in the window below a threshold move it too.
+    lower: Vec<T>,
+    /// How many of a row can be needed.
+    most: Option<usize>,
+}
+
+impl<T: Number> Scan<T> for Selection<'_, T> {
+    type State = RowFinds<T>;
+
+    fn begin(&self) -> RowFinds<T> {
+        RowFinds { main: Finds::new(), auxiliary: Finds::new() }
+    }
+
+    fn visit(&self, row: &mut RowFinds<T>, products: &[T], first: usize) {
+        let range = first..first + products.len();
+        let biases = &self.parameters.b_enc[range.clone()];
+        match (self.most, self.method) {
+            (Some(most), _) => row.main.scan_top(most, products, biases, first),
+            (None, Method::JumpRelu { .. }) => {
+                scan_over(products, biases, &self.lower[range.clone()], first as u32, &mut row.main.found);
+            }
+            (None, _) => scan_above(products, biases, first as u32, self.floor, &mut row.main.found),
+        }
+        if let Some(dead) = self.dead.filter(|dead| dead.in_tile[first / LATENT_TILE]) {
+            row.auxiliary.scan_top(dead.k, products, &dead.biases[range], first);
+        }
+    }
+
+    fn merge(&self, row: &mut RowFinds<T>, later: RowFinds<T>) {
+        row.main.found.extend(later.main.found);
+        row.auxiliary.found.extend(later.auxiliary.found);
+    }
+
+    fn finish(&self, row: &mut RowFinds<T>) {
+        if let Some(most) = self.most {
+            row.main.keep_largest(most);
+        }
+        if let Some(dead) = self.dead {
+            row.auxiliary.keep_largest(dead.k);
+        }
+    }
+}
+
 fn scan<T: Number>(
     method: &Method,
     n_inputs: usize,
@@ -125,9 +178,7 @@ fn scan<T: Number>(
     dead: Option<&Dead<T>>,
     floor: T,
 ) -> Vec<RowFinds<T>> {
-    let b_enc = &parameters.b_enc;
-    // Pre-activations in the window below a threshold move it too.
-    let lower: Vec<T> = match method {
+    let lower = match method {
         Method::JumpRelu { bandwidth, .. } => {
             let half = T::of(bandwidth / 2.0);
             parameters.thresholds.iter().map(|threshold| *threshold - half).collect()
@@ -135,39 +186,11 @@ fn scan<T: Number>(
         _ => Vec::new(),
     };
     let most = match method {
-        Method::TopK { k } => *k,
-        Method::MultiTopK { k, factor, .. } => k * factor,
-        _ => usize::MAX,
+        Method::TopK { k } => Some(*k),
+        Method::MultiTopK { k, factor, .. } => Some(k * factor),
+        _ => None,
     };
-    scan_tiles(
-        n_inputs,
-        inputs,
-        &parameters.w_enc,
-        || RowFinds { main: Finds::new(), auxiliary: Finds::new() },
-        |row, products, first| {
-            let end = first + products.len();
-            match method {
-                Method::TopK { .. } | Method::MultiTopK { .. } => {
-                    row.main.scan_top(most, products, &b_enc[first..end], first);
-                }
-                Method::JumpRelu { .. } => {
-                    scan_over(products, &b_enc[first..end], &lower[first..end], first as u32, &mut row.main.found);
-                }
-                _ => scan_above(products, &b_enc[first..end], first as u32, floor, &mut row.main.found),
-            }
-            if let Some(dead) = dead.filter(|dead| dead.in_tile[first / LATENT_TILE]) {
-                row.auxiliary.scan_top(dead.k, products, &dead.biases[first..end], first);
-            }
-        },
-        |row| {
-            if most != usize::MAX {
-                row.main.keep_largest(most);
-            }
-            if let Some(dead) = dead {
-                row.auxiliary.keep_largest(dead.k);
-            }
-        },
-    )
+    scan_tiles(n_inputs, inputs, &parameters.w_enc, &Selection { method, parameters, dead, floor, lower, most })
 }
 
 fn codes<'a, T: Number>(rows: impl Iterator<Item = &'a mut Finds<T>>) -> Codes<T> {

@@ -111,7 +111,7 @@ fn batch_topk_finds_them_too_and_errs_less() {
 fn a_small_error_alone_says_nothing() {
     // A ReLU autoencoder with a small penalty reconstructs better than both, with fifteen times the latents, and finds
     // hardly any direction.
-    let found = train(Method::Relu { l1: 0.02 }, 500, 0);
+    let found = train(Method::Relu { l1: 0.02 }, 1000, 0);
     assert!(found.normalized_mse < 0.1, "{found:?}");
     assert!(found.mean_firings > 60.0 && found.recovered < 0.1, "{found:?}");
 }
