@@ -7,7 +7,7 @@ CREATE EXTERNAL TABLE sparse_autoencoders (
     input_hook_point  VARCHAR   NOT NULL COMMENT 'hook point it reads, by its TransformerLens name',
     output_hook_point VARCHAR   NOT NULL COMMENT 'hook point whose values it gives: the one it reads, but for transcoders',
     architecture      VARCHAR   NOT NULL COMMENT 'how it was trained: top_k, multi_top_k, batch_top_k, matryoshka, relu, jump_relu, gated',
-    activation        VARCHAR   NOT NULL COMMENT 'how its latents are computed: top_k, relu, threshold, gated',
+    inference         VARCHAR   NOT NULL COMMENT 'how its latents are computed: top_k, relu, threshold, gated',
     n_inputs          INT       NOT NULL COMMENT 'width of what it reads',
     n_outputs         INT       NOT NULL COMMENT 'width of what it gives',
     n_latents         INT       NOT NULL COMMENT 'number of latents',

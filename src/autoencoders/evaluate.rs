@@ -7,14 +7,20 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::datatypes::Float64Type;
 use futures::StreamExt;
 use rayon::prelude::*;
 use serde_json::json;
 use sparse_autoencoders::autoencoder::InputNormalization;
 use sparse_autoencoders::codes::Codes;
+use sparse_autoencoders::metrics::ablation::ablation_sparsity;
+use sparse_autoencoders::metrics::reconstruction::{Baseline, ReconstructionMetrics, ReconstructionSums};
+use sparse_autoencoders::metrics::spliced::{kl_recovered, loss_recovered};
 
 use super::rows::{Measured, Metric, definition, metric_rows};
+use crate::activation_store::manifest::StoreFolder;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 use crate::functions::{FirstToken, SequenceReader, literal, sequence_windows};
@@ -29,10 +35,6 @@ use crate::session::Session;
 use crate::tables::runs::RunRow;
 use crate::tables::writer::TableWriter;
 use crate::token_sequences::split::Split;
-
-mod sums;
-
-use sums::Sums;
 
 /// Positions that an ablated latent's effect is looked for at: its own and those behind it (Gao et al. 2024, section 4.4).
 const ABLATION_POSITIONS: usize = 16;
@@ -69,7 +71,7 @@ pub async fn evaluate(session: &Session, settings: &EvaluateSettings, progress: 
         return Err(Error::internal("a hook point of an autoencoder without one"));
     };
     let windows = windows(session, settings, &model).await?;
-    let norm_limit = norm_limit(session, &settings.autoencoder).await?;
+    let (norm_limit, baseline) = of_training(session, &latents).await?;
     let first_token = settings.first_token.unwrap_or_else(|| FirstToken::default_of(&model));
     let parameters = json!({
         "n_windows": windows.len(),
@@ -90,6 +92,7 @@ pub async fn evaluate(session: &Session, settings: &EvaluateSettings, progress: 
         windows,
         first_counted: usize::from(first_token == FirstToken::Mask),
         norm_limit,
+        baseline,
         n_ablations: settings.n_ablations,
         seed: settings.seed,
         progress: Arc::clone(progress),
@@ -140,15 +143,33 @@ async fn windows(session: &Session, settings: &EvaluateSettings, model: &Subject
     Ok(found)
 }
 
-/// The norm above which the autoencoder saw nothing in training.
-async fn norm_limit(session: &Session, id: &str) -> Result<Option<f64>> {
-    let sql = format!("SELECT norm_limit FROM sparse_autoencoders WHERE autoencoder = {}", literal(id));
+/// The norm above which the autoencoder saw nothing in training, and what always predicting the mean of its store would cost; the second
+/// only while the store is in the lake.
+async fn of_training(session: &Session, latents: &Latents) -> Result<(Option<f64>, Option<Baseline>)> {
+    let sql = format!(
+        "SELECT norm_limit, source FROM sparse_autoencoders WHERE autoencoder = {} AND source_format = 'trained'",
+        literal(&latents.id)
+    );
     let batches = session.sql(&sql).await?.collect().await?;
-    let limits = batches.first().filter(|batch| batch.num_rows() > 0).map(|batch| batch.column(0).clone());
-    Ok(limits.and_then(|limits| {
-        let limits = limits.as_primitive::<Float64Type>();
-        limits.is_valid(0).then(|| limits.value(0))
-    }))
+    let Some(batch) = batches.first().filter(|batch| batch.num_rows() > 0) else { return Ok((None, None)) };
+    let limits = batch.column(0).as_primitive::<Float64Type>();
+    let limit = limits.is_valid(0).then(|| limits.value(0));
+    let sources = cast(batch.column(1), &DataType::Utf8)?;
+    let source = sources.as_string::<i32>().iter().next().flatten();
+    let manifest = match source.map(|name| StoreFolder::existing(session.lake(), name)) {
+        Some(Ok(store)) => store.manifest()?,
+        // A store may be removed once it has served.
+        _ => None,
+    };
+    let statistics = manifest.and_then(|manifest| manifest.statistics);
+    let baseline = statistics.filter(|statistics| statistics.mean.len() == latents.autoencoder.config.n_outputs);
+    Ok((
+        limit,
+        baseline.map(|statistics| Baseline {
+            mse: statistics.sigma.iter().map(|sigma| sigma * sigma).sum::<f64>() / statistics.sigma.len() as f64,
+            mean: statistics.mean,
+        }),
+    ))
 }
 
 struct Work {
@@ -157,6 +178,7 @@ struct Work {
     windows: Vec<Vec<u32>>,
     first_counted: usize,
     norm_limit: Option<f64>,
+    baseline: Option<Baseline>,
     n_ablations: usize,
     seed: u64,
     progress: Arc<PassProgress>,
@@ -164,7 +186,10 @@ struct Work {
 
 /// What one window adds.
 struct Window {
-    sums: Sums,
+    /// What was to be reconstructed and the reconstructions, `[n, n_outputs]`, and the codes, of the tokens that count.
+    targets: Vec<f32>,
+    reconstructions: Vec<f32>,
+    codes: Codes,
     clean: Losses,
     /// With the reconstruction, with zeros and with the mean.
     losses: [Losses; 3],
@@ -183,7 +208,8 @@ impl Work {
         self.progress.start(0, total);
         let mean = self.mean(&splice)?;
         let n_threads = rayon::current_num_threads().max(1);
-        let mut sums = Sums::new(self.latents.n_latents());
+        let width = self.latents.autoencoder.config.n_outputs;
+        let mut sums = ReconstructionSums::new(width, self.latents.n_latents(), 0.0, self.baseline.clone());
         let (mut clean, mut losses) = (Losses::default(), [Losses::default(); 3]);
         let mut sparsities = Vec::new();
         for (chunk, windows) in self.windows.chunks(n_threads).enumerate() {
@@ -193,14 +219,16 @@ impl Work {
                 .map(|(index, token_ids)| self.window(&splice, chunk * n_threads + index, token_ids, &mean))
                 .collect::<Result<_>>()?;
             for window in found {
-                sums.add(&window.sums);
+                sums.add(&window.targets, &window.reconstructions, &window.codes).map_err(AutoencoderError::from)?;
                 clean.add(&window.clean);
                 losses.iter_mut().zip(&window.losses).for_each(|(all, one)| all.add(one));
                 sparsities.extend(window.sparsity);
             }
             self.progress.advance((self.windows.len() + (chunk + 1) * n_threads).min(total as usize) as u64);
         }
-        let mut metrics = sums.metrics();
+        let found = sums.metrics();
+        let n_tokens = found.n_rows;
+        let mut metrics = reconstruction_metrics(&found);
         metrics.extend(loss_metrics(&clean, &losses));
         let n = sparsities.len() as f64;
         let sparsity = (n > 0.0).then(|| sparsities.iter().sum::<f64>() / n);
@@ -211,7 +239,7 @@ impl Work {
             let mean = (!cosines.is_empty()).then(|| cosines.iter().sum::<f64>() / cosines.len() as f64);
             metrics.push(Metric { metric, value: mean.ok_or("fewer than two latents") });
         }
-        Ok((sums.n_tokens, metrics))
+        Ok((n_tokens, metrics))
     }
 
     /// The mean of what is reconstructed, over the tokens that count.
@@ -254,11 +282,21 @@ impl Work {
             .reconstruct(&read.inputs, &mut codes, &mut reconstruction)
             .map_err(AutoencoderError::from)?;
         let (mut zeros, mut means) = (read.outputs.clone(), read.outputs.clone());
-        let mut sums = Sums::new(self.latents.n_latents());
+        let mut kept = Window {
+            targets: Vec::new(),
+            reconstructions: Vec::new(),
+            codes: Codes::default(),
+            clean: Losses::default(),
+            losses: [Losses::default(); 3],
+            sparsity: None,
+        };
         for (row, counted) in counted.iter().enumerate() {
             let values = row * width..(row + 1) * width;
             if *counted {
-                sums.add_row(&read.outputs[values.clone()], &reconstruction[values.clone()], mean, codes.row(row));
+                kept.targets.extend_from_slice(&read.outputs[values.clone()]);
+                kept.reconstructions.extend_from_slice(&reconstruction[values.clone()]);
+                let (latents, activations) = codes.row(row);
+                kept.codes.push_row(latents.iter().copied().zip(activations.iter().copied()));
                 zeros[values.clone()].fill(0.0);
                 means[values].copy_from_slice(mean);
             } else {
@@ -272,7 +310,7 @@ impl Work {
             true => self.ablation_sparsity(splice, index, token_ids, &read, &codes, &counted)?,
             false => None,
         };
-        Ok(Window { sums, clean, losses, sparsity })
+        Ok(Window { clean, losses, sparsity, ..kept })
     }
 
     /// Windows are taken evenly, so that there are as many as wanted.
@@ -281,9 +319,8 @@ impl Work {
         (index + 1) * n / of > index * n / of
     }
 
-    /// How many logits one firing of the window changes: `(‖δ‖₁ / ‖δ‖₂)² / (V T)` of the changes δ of the logits at its token and those
-    /// behind it when the latent is taken away, less their median at each token; near 0 for one logit, 1 for all alike (Gao et al. 2024,
-    /// section 4.4). `None` where nothing fires or nothing changes.
+    /// How few logits one firing of the window changes at its token and those behind it, see [`ablation_sparsity`]. `None` where nothing
+    /// fires or nothing changes.
     fn ablation_sparsity(
         &self,
         splice: &Splice<'_>,
@@ -317,19 +354,33 @@ impl Work {
         changed.iter_mut().zip(row).for_each(|(out, weight)| *out -= value * scale * weight);
         let [clean, ablated] = splice.logits(token_ids, read, &without, position)?;
         let n_vocab = clean.len() / (token_ids.len() - position);
-        let n_positions = ABLATION_POSITIONS.min(token_ids.len() - position);
-        let (mut absolute, mut square) = (0.0, 0.0);
-        for (clean, ablated) in clean.chunks_exact(n_vocab).zip(ablated.chunks_exact(n_vocab)).take(n_positions) {
-            let mut changes: Vec<f64> = ablated.iter().zip(clean).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
-            let middle = changes.len() / 2;
-            let median = *changes.select_nth_unstable_by(middle, f64::total_cmp).1;
-            for change in changes {
-                absolute += (change - median).abs();
-                square += (change - median).powi(2);
-            }
-        }
-        Ok((square > 0.0).then(|| absolute * absolute / square / (n_vocab * n_positions) as f64))
+        let n = ABLATION_POSITIONS.min(token_ids.len() - position) * n_vocab;
+        let changes: Vec<f32> = ablated[..n].iter().zip(&clean[..n]).map(|(ablated, clean)| ablated - clean).collect();
+        Ok(ablation_sparsity(&changes, n_vocab))
     }
+}
+
+fn reconstruction_metrics(found: &ReconstructionMetrics) -> Vec<Metric> {
+    const NO_TOKENS: &str = "no token counts";
+    const CONSTANT: &str = "no token counts, or all rows are equal";
+    const ZEROS: &str = "no token counts, or rows or reconstructions are 0";
+    let metric =
+        |metric: &'static str, value: Option<f64>, reason: &'static str| Metric { metric, value: value.ok_or(reason) };
+    vec![
+        metric("mse", found.mse, NO_TOKENS),
+        metric("nmse", found.normalized_mse, "the store that it was trained on is not in the lake"),
+        metric("fvu", found.fvu, CONSTANT),
+        metric("explained_variance", found.explained_variance, CONSTANT),
+        metric("explained_variance_legacy", found.explained_variance_legacy, CONSTANT),
+        metric("cosine_similarity", found.cosine, ZEROS),
+        metric("l2_ratio", found.l2_ratio, ZEROS),
+        metric("relative_reconstruction_bias", found.relative_reconstruction_bias, ZEROS),
+        metric("l0", found.mean_firings, NO_TOKENS),
+        metric("l1", found.mean_l1, NO_TOKENS),
+        metric("silent_share", found.dead_share, NO_TOKENS),
+        metric("share_above_1_percent", found.share_above_1_percent, NO_TOKENS),
+        metric("share_above_10_percent", found.share_above_10_percent, NO_TOKENS),
+    ]
 }
 
 /// What replacing the values costs the model.
@@ -337,12 +388,9 @@ fn loss_metrics(clean: &Losses, [spliced, zero, mean]: &[Losses; 3]) -> Vec<Metr
     const NO_POSITIONS: &str = "no window has two tokens";
     let n = clean.n as f64;
     let per_token = |sum: f64| if clean.n > 0 { Ok(sum / n) } else { Err(NO_POSITIONS) };
-    // 1 when nothing is lost, 0 when as much as by the baseline.
-    let recovered = |baseline: f64, unchanged: f64, lost: f64| match baseline - unchanged {
-        _ if clean.n == 0 => Err(NO_POSITIONS),
-        gap if gap.abs() > f64::EPSILON * n => Ok((baseline - lost) / gap),
-        _ => Err("the baseline changes nothing"),
-    };
+    let recovered = |value: Option<f64>| value.filter(|_| clean.n > 0).ok_or("the baseline changes nothing");
+    let loss = |baseline: &Losses| loss_recovered(clean.cross_entropy, spliced.cross_entropy, baseline.cross_entropy);
+    let divergence = |baseline: &Losses| kl_recovered(spliced.divergence, baseline.divergence);
     let metric = |metric: &'static str, value: Result<f64, &'static str>| Metric { metric, value };
     vec![
         metric("cross_entropy", per_token(clean.cross_entropy)),
@@ -350,12 +398,12 @@ fn loss_metrics(clean: &Losses, [spliced, zero, mean]: &[Losses; 3]) -> Vec<Metr
         metric("cross_entropy_zero", per_token(zero.cross_entropy)),
         metric("cross_entropy_mean", per_token(mean.cross_entropy)),
         metric("cross_entropy_increase", per_token(spliced.cross_entropy - clean.cross_entropy)),
-        metric("loss_recovered_zero", recovered(zero.cross_entropy, clean.cross_entropy, spliced.cross_entropy)),
-        metric("loss_recovered_mean", recovered(mean.cross_entropy, clean.cross_entropy, spliced.cross_entropy)),
+        metric("loss_recovered_zero", recovered(loss(zero))),
+        metric("loss_recovered_mean", recovered(loss(mean))),
         metric("divergence_spliced", per_token(spliced.divergence)),
         metric("divergence_zero", per_token(zero.divergence)),
         metric("divergence_mean", per_token(mean.divergence)),
-        metric("divergence_recovered_zero", recovered(zero.divergence, 0.0, spliced.divergence)),
-        metric("divergence_recovered_mean", recovered(mean.divergence, 0.0, spliced.divergence)),
+        metric("divergence_recovered_zero", recovered(divergence(zero))),
+        metric("divergence_recovered_mean", recovered(divergence(mean))),
     ]
 }

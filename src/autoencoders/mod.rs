@@ -6,6 +6,7 @@
 
 pub mod evaluate;
 pub mod example;
+pub mod import;
 pub mod publish;
 pub mod rows;
 pub mod train;

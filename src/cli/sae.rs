@@ -1,14 +1,22 @@
 //! `neuronlake sae`: sparse autoencoders of a lake.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
+use sparse_autoencoders::formats::saelens::export::{Metadata, write};
 
 use super::arguments::{Arguments, ExistingLake};
-use super::open;
+use super::{open, print};
 use super::run::{pipeline_session, run_pipeline};
 use super::sql::print_rows;
 use super::table::Format;
+use crate::autoencoders::import::{ImportSettings, InLake, import};
+use crate::autoencoders::publish::folder;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::error::Result;
+use crate::error::autoencoder::AutoencoderError;
+use crate::exchange::fault::ExchangeError;
+use crate::models::latents::Autoencoders;
 use crate::neurons::selection::NeuronSelection;
 use crate::pipeline::settings::Settings;
 use crate::pipeline::steps::ENCODED;
@@ -34,6 +42,17 @@ enum SaeAction {
 
 One autoencoder for every combination of the lists. A training that was cut short goes on when the same command is given again.")]
     Train(Box<train::Train>),
+    /// Bring an autoencoder of OpenAI, SAELens, dictionary_learning, sparsify or Gemma Scope into a lake.
+    #[command(after_help = "Examples:
+  neuronlake sae import ./v5_32k/autoencoders/8.pt --model ./gpt2 --hook blocks.8.hook_resid_post --id oai-8
+  neuronlake sae import ./gpt2-small-res-jb/blocks.8.hook_resid_pre --model ./gpt2
+
+Files whose configuration leaves open how they compute are refused.")]
+    Import(Import),
+    /// Write an autoencoder in the format of another program.
+    #[command(after_help = "Example:
+  neuronlake sae export saelens ./out --autoencoder my_sae")]
+    Export(Export),
     /// List the autoencoders of a lake.
     List {
         /// How rows are written.
@@ -52,6 +71,44 @@ Rows of table autoencoder_metrics; docs/sparse-autoencoders.md defines each metr
     #[command(after_help = "Example:
   neuronlake sae encode my_sae --corpus './texts/*.txt'")]
     Encode(Encode),
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    /// The file or folder.
+    path: PathBuf,
+    /// Subject model: 'default' (inside the program), a Hugging Face folder, a .gguf or a llama2.c .bin file.
+    #[arg(long, default_value = "default", value_name = "PATH")]
+    model: String,
+    /// Hook point that it reads [default: what its files say].
+    #[arg(long = "hook", value_name = "NAME")]
+    hook_point: Option<String>,
+    /// Hook point whose values it gives, of a transcoder [default: the one it reads].
+    #[arg(long = "output-hook", value_name = "NAME")]
+    output_hook_point: Option<String>,
+    /// Its id [default: the name of the file or folder].
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Refuse any other format [default: what the files are].
+    #[arg(long, value_name = "NAME", value_parser = ["openai", "saelens", "dictionary_learning", "sparsify", "gemma_scope"])]
+    format: Option<String>,
+    /// Where the tables are, or are to be [default: ./lake].
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./lake", hide_default_value = true)]
+    lake: String,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    /// The format.
+    #[arg(value_parser = ["saelens"])]
+    format: String,
+    /// Folder to write, which must not be there yet.
+    folder: PathBuf,
+    /// The autoencoder's id.
+    #[arg(long, value_name = "ID")]
+    autoencoder: String,
+    #[command(flatten)]
+    lake: ExistingLake,
 }
 
 #[derive(Debug, Args)]
@@ -84,10 +141,43 @@ struct Encode {
 pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
     match &command.action {
         SaeAction::Train(command) => train::train(arguments, command).await,
+        SaeAction::Import(command) => import_one(command).await,
+        SaeAction::Export(command) => export(command),
         SaeAction::List { format, lake } => list(lake.open()?, *format).await,
         SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,
         SaeAction::Encode(command) => encode(arguments, command).await,
     }
+}
+
+async fn import_one(command: &Import) -> Result<()> {
+    let session = open(Lake::at(&command.lake)?, SessionOptions::default())?;
+    let settings = ImportSettings {
+        path: command.path.clone(),
+        model: command.model.clone(),
+        hook_point: command.hook_point.clone(),
+        output_hook_point: command.output_hook_point.clone(),
+        id: command.id.clone(),
+        format: command.format.clone(),
+    };
+    let InLake { id, hook_point, format } = import(&session, &settings).await?;
+    print(&format!("{id}: read as {format}, its latents are units of '{hook_point}'\n"))
+}
+
+fn export(command: &Export) -> Result<()> {
+    let folder = folder(&command.lake.open()?)?;
+    let latents = Autoencoders::in_folder(folder).get(&command.autoencoder)?;
+    if command.folder.exists() {
+        let file = command.folder.display().to_string();
+        return Err(ExchangeError::OutputExists { file }.into());
+    }
+    let metadata = Metadata {
+        model_name: Some(latents.place.model.clone()),
+        hook_name: Some(latents.place.input_hook_point.clone()),
+        hook_name_out: (latents.place.output_hook_point != latents.place.input_hook_point)
+            .then(|| latents.place.output_hook_point.clone()),
+    };
+    write(&latents.autoencoder, &metadata, &command.folder).map_err(AutoencoderError::from)?;
+    print(&format!("{}: written to '{}' as {}\n", latents.id, command.folder.display(), command.format))
 }
 
 async fn list(lake: Lake, format: Format) -> Result<()> {
@@ -116,7 +206,7 @@ async fn encode(arguments: &Arguments, command: &Encode) -> Result<()> {
     let reports = run_pipeline(arguments, &session, &Settings { from: encode.clone(), to: encode, ..settings }).await?;
     if !arguments.quiet {
         let n_rows: usize = reports.iter().map(|report| report.n_rows).sum();
-        super::print(&format!("{n_rows} firings of '{}' written to table activations\n", command.autoencoder))?;
+        print(&format!("{n_rows} firings of '{}' written to table activations\n", command.autoencoder))?;
     }
     Ok(())
 }

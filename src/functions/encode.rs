@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{ScalarValue, plan_err};
+use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Documentation;
 use futures::StreamExt;
@@ -49,18 +49,15 @@ impl TableFunctionImpl for Encode {
             values[2] = ScalarValue::from(format!("*/{named}"));
         }
         let request = Arc::new(Request::parse("encode", &values, &self.host)?);
-        let Some(latents) = request.hook_point.latents().cloned() else {
-            return plan_err!("'encode': autoencoder: expected an id or the hook point of its latents, got '{named}'");
-        };
         stream::table(
             "encode",
             schema(),
             &[],
             Arc::new(move || {
-                let (request, latents) = (Arc::clone(&request), Arc::clone(&latents));
+                let request = Arc::clone(&request);
                 let (sender, receiver) = mpsc::channel(2);
                 tokio::spawn(async move {
-                    if let Err(error) = send(&request, latents, &sender).await {
+                    if let Err(error) = send(&request, &sender).await {
                         // A closed channel means that nobody listens any more.
                         let _ = sender.send(Err(DataFusionError::from(error))).await;
                     }
@@ -76,7 +73,15 @@ impl TableFunctionImpl for Encode {
 
 type Sender = mpsc::Sender<Result<arrow::array::RecordBatch>>;
 
-async fn send(request: &Arc<Request>, latents: Arc<Latents>, sender: &Sender) -> Result<(), Error> {
+async fn send(request: &Arc<Request>, sender: &Sender) -> Result<(), Error> {
+    // Not before: a stage is planned for hook points that it is never run for.
+    let Some(latents) = request.hook_point.latents().cloned() else {
+        return Err(Error::Argument {
+            argument: "'encode': autoencoder".to_owned(),
+            expected: "an id, or the hook point of the latents of an autoencoder".to_owned(),
+            got: request.hook_point.name().to_owned(),
+        });
+    };
     let collection = &request.collection;
     let reader = SequenceReader::new(&collection.context, collection.model.id(), &collection.corpus);
     // Says what is missing.

@@ -93,8 +93,17 @@ fn a_schema_file_that_breaks_the_rules_is_refused() {
 }
 
 /// Tables without a pipeline query: the pipeline itself writes `runs`, the store of replies `completions`, searches
-/// `explanation_vectors`, and importers the two of what is known by weights.
-const WITHOUT_QUERY: [&str; 5] = ["runs", "completions", "explanation_vectors", "neuron_links", "token_effects"];
+/// `explanation_vectors`, importers the two of what is known by weights, and `neuronlake sae` the three of autoencoders.
+const WITHOUT_QUERY: [&str; 8] = [
+    "runs",
+    "completions",
+    "explanation_vectors",
+    "neuron_links",
+    "token_effects",
+    "sparse_autoencoders",
+    "training_steps",
+    "autoencoder_metrics",
+];
 
 /// A table's noun is its name in five places.
 #[test]

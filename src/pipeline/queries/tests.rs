@@ -22,6 +22,7 @@ fn reads_of(name: &str) -> Vec<String> {
         "run_order" | "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
+        "encode" => &["token_sequences"],
         "keyword_matches" => &["searchable_explanations"],
         "semantic_matches" => &["searchable_explanations", "explanation_vectors"],
         // "scores@$before" is a version of scores.
@@ -170,8 +171,17 @@ fn stages_form_a_chain() {
     let without: Vec<&str> = tables().iter().map(|t| t.name.as_str()).filter(|name| !written.contains(name)).collect();
     assert_eq!(
         without,
-        ["token_effects", "neuron_links", "completions", "explanation_vectors", "runs"],
-        "only importers, the store of replies, the search index and the pipeline write tables without a stage"
+        [
+            "token_effects",
+            "neuron_links",
+            "completions",
+            "explanation_vectors",
+            "sparse_autoencoders",
+            "training_steps",
+            "autoencoder_metrics",
+            "runs"
+        ],
+        "only importers, the store of replies, the search index, autoencoders and the pipeline write tables without a stage"
     );
     assert!(stages.is_sorted_by_key(|stage| stage.name.as_str()), "stages run in the order of their names");
 }
