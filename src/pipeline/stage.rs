@@ -129,7 +129,8 @@ impl Stage<'_> {
     /// Does a part while no other process does the same one: whoever waited finds it done.
     async fn in_turn(&mut self, name: &str, part: Part<'_>) -> Result<usize> {
         name.clone_into(&mut self.turn);
-        let lease = Lease::take(self.session.lake(), name).await?;
+        let (observer, step) = (self.observer, self.step);
+        let lease = Lease::take_telling(self.session.lake(), name, &|| observer.stage_waits(step)).await?;
         let mut tried = 1;
         let done = loop {
             let done = match part {
