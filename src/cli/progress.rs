@@ -122,6 +122,11 @@ impl Stage {
         self.bar.suspend(print)
     }
 
+    /// Says something about the stage in a line of its own.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| self.progress.line(&format!("{}: {text}", self.title)));
+    }
+
     /// Ends the stage: the bar gives way to one line with count, time and rate.
     pub fn finish(self) {
         let elapsed = self.started_at.elapsed();

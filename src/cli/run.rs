@@ -173,6 +173,14 @@ impl Observer for Bars {
         self.with(|shown| *shown = bar.map(|bar| Shown { bar, unit, done: 0 }));
     }
 
+    fn stage_waits(&self, _: &Step) {
+        self.with(|shown| {
+            if let Some(shown) = shown {
+                shown.bar.note("another process does this step; waiting for it");
+            }
+        });
+    }
+
     fn stage_advanced(&self, _: &Step, done: u64, total: u64, unit: &str) {
         self.with(|shown| {
             let Some(shown) = shown else { return };

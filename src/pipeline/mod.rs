@@ -54,6 +54,8 @@ pub trait Observer: Send + Sync {
     fn run_started(&self, n_steps: usize);
     /// A step begins.
     fn stage_started(&self, step: &Step);
+    /// Another process does the same step on this lake; its end is waited for. Silence by default.
+    fn stage_waits(&self, _step: &Step) {}
     /// So much of so much is done, in the words of `unit`; a total of 0 means unknown.
     fn stage_advanced(&self, step: &Step, done: u64, total: u64, unit: &str);
     /// A step ended well.

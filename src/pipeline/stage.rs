@@ -163,7 +163,8 @@ enum Sink {
 impl Stage<'_> {
     /// Does a part while no other process does the same one: whoever waited finds it done.
     async fn in_turn(&mut self, part: Part<'_>) -> Result<()> {
-        let lease = Lease::take(self.session.lake(), &self.work()).await?;
+        let (observer, step) = (self.observer, self.step);
+        let lease = Lease::take_telling(self.session.lake(), &self.work(), &|| observer.stage_waits(step)).await?;
         let done = match part {
             Part::Rest(column) => self.rest(column).await,
             Part::Units(hook) => self.units_of(hook).await,

@@ -61,13 +61,21 @@ impl Lease {
     /// # Errors
     /// When the disk or the store refuses.
     pub(crate) async fn take(lake: &Lake, name: &str) -> Result<Self> {
+        Self::take_telling(lake, name, &|| ()).await
+    }
+
+    /// As [`Lease::take`]; `waits` is called once if another process holds it.
+    ///
+    /// # Errors
+    /// As [`Lease::take`].
+    pub(crate) async fn take_telling(lake: &Lake, name: &str, waits: &(dyn Fn() + Send + Sync)) -> Result<Self> {
         let file = format!("{}.lease", hash::text(name));
         let held = match (lake.bucket(), lake.local_path()) {
             (Some(bucket), _) => {
                 let path = bucket.prefix.clone().join(FOLDER).join(file);
-                Held::Object(Some(take_object(bucket, path, name).await?))
+                Held::Object(Some(take_object(bucket, path, name, waits).await?))
             }
-            (None, Some(root)) => Held::File(lock_file(root.join(FOLDER).join(file), name).await?),
+            (None, Some(root)) => Held::File(lock_telling(root.join(FOLDER).join(file), name, waits).await?),
             (None, None) => return Err(Error::internal("a lake that is neither a folder nor a bucket")),
         };
         Ok(Self { held })
@@ -113,6 +121,10 @@ impl HeldObject {
 /// # Errors
 /// [`Error::File`] when the disk refuses.
 pub(crate) async fn lock_file(path: PathBuf, name: &str) -> Result<File> {
+    lock_telling(path, name, &|| ()).await
+}
+
+async fn lock_telling(path: PathBuf, name: &str, waits: &(dyn Fn() + Send + Sync)) -> Result<File> {
     let fault = |source| Error::File { path: path.clone(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(fault)?;
@@ -127,13 +139,19 @@ pub(crate) async fn lock_file(path: PathBuf, name: &str) -> Result<File> {
         }
         if wait == LOOK_AGAIN.0 {
             tracing::info!(lease = name, "another process works on it; waiting");
+            waits();
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LOOK_AGAIN.1);
     }
 }
 
-async fn take_object(bucket: &Arc<Bucket>, path: Path, name: &str) -> Result<HeldObject> {
+async fn take_object(
+    bucket: &Arc<Bucket>,
+    path: Path,
+    name: &str,
+    waits: &(dyn Fn() + Send + Sync),
+) -> Result<HeldObject> {
     let fault = |error: StoreError| bucket.fault(&error);
     let me = Holder::this_process(name, seconds());
     // What was seen last, since when, and how long its holder may leave it unchanged.
@@ -169,6 +187,7 @@ async fn take_object(bucket: &Arc<Bucket>, path: Path, name: &str) -> Result<Hel
                 }
                 if seen.is_none() {
                     tracing::info!(lease = name, "another process works on it; waiting");
+                    waits();
                 }
                 seen = Some((version.e_tag, Instant::now()));
             }
