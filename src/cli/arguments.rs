@@ -123,6 +123,9 @@ pub(crate) struct Run {
     /// Corpus: 'default' (inside the program), a file, pattern, folder or URL of .txt, .jsonl or .parquet, compressed or not.
     #[arg(long, default_value = "default", value_name = "URL")]
     pub(crate) corpus: String,
+    /// Where queries over tables are computed: 'local', or the workers of a scheduler, as in 'ballista://127.0.0.1:50050'.
+    #[arg(long, default_value = "local", value_name = "ENGINE")]
+    pub(crate) engine: Engine,
     /// JSON field or Parquet column that holds the text.
     #[arg(long, value_name = "NAME")]
     pub(crate) field: Option<String>,

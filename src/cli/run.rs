@@ -20,7 +20,8 @@ pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
     let settings = settings(command)?;
     let lake = Lake::reach(&command.lake).await?;
     let languages = LanguageModelOptions { counts_only: command.dry_run, ..command.language.options()? };
-    let session = pipeline_session(lake, languages)?;
+    let engine = command.engine.clone();
+    let session = open(lake, SessionOptions { batch_rows: BATCH_ROWS, languages, engine, ..SessionOptions::default() })?;
     if command.dry_run {
         return estimate::estimate(&session, &settings).await;
     }

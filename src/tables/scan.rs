@@ -30,8 +30,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use deltalake::DeltaTable;
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Position;
@@ -109,14 +109,8 @@ pub(crate) struct TableScan {
     /// The partition values of all files, one row a file, for conditions that choose among them.
     partitions: RecordBatch,
     store_url: ObjectStoreUrl,
-    /// What the process that opened the table has beside its files.
-    opened: Option<OpenTable>,
-}
-
-struct OpenTable {
-    /// Delta's provider, for what writes.
-    delta: Arc<dyn TableProvider>,
-    store: Arc<dyn ObjectStore>,
+    /// Delta's provider, for what writes, in the process that opened the table.
+    delta: Option<Arc<dyn TableProvider>>,
 }
 
 impl std::fmt::Debug for TableScan {
@@ -130,8 +124,7 @@ pub(crate) async fn rows(table: &DeltaTable) -> Result<Arc<dyn TableProvider>, E
     let delta = table.table_provider().await?;
     let Some(list) = FileList::of(table)? else { return Ok(delta) };
     let schema = delta.schema();
-    let store = table.log_store().root_object_store(None);
-    Ok(Arc::new(TableScan { opened: Some(OpenTable { delta, store }), ..TableScan::new(list, schema)? }))
+    Ok(Arc::new(TableScan { delta: Some(delta), ..TableScan::new(list, schema)? }))
 }
 
 impl TableScan {
@@ -157,7 +150,7 @@ impl TableScan {
             list.files.iter().map(|file| partitioned(file, &stored, &of_folders)).collect::<Result<Vec<_>, _>>()?;
         let partitions = partition_rows(&of_folders, &files)?;
         let store_url = ObjectStoreUrl::parse(&list.store)?;
-        Ok(Self { list, schema, stored, places, files, partitions, store_url, opened: None })
+        Ok(Self { list, schema, stored, places, files, partitions, store_url, delta: None })
     }
 
     /// The files, for another process.
@@ -223,11 +216,6 @@ impl TableProvider for TableScan {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        if let Some(opened) = &self.opened
-            && self.store_url != ObjectStoreUrl::local_filesystem()
-        {
-            state.runtime_env().register_object_store(self.store_url.as_ref(), Arc::clone(&opened.store));
-        }
         let places = match projection {
             Some(columns) => columns.iter().map(|column| self.places[*column]).collect(),
             None => self.places.clone(),
@@ -255,8 +243,8 @@ impl TableProvider for TableScan {
         input: Arc<dyn ExecutionPlan>,
         insert_op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match &self.opened {
-            Some(opened) => opened.delta.insert_into(state, input, insert_op).await,
+        match &self.delta {
+            Some(delta) => delta.insert_into(state, input, insert_op).await,
             None => not_impl_err!("rows are written by the process that opened the table, not by a worker"),
         }
     }
