@@ -4,6 +4,9 @@
 
 use crate::number::Number;
 
+#[cfg(test)]
+mod tests;
+
 /// Sums that are kept apart, so that the processor's adders are filled: four registers of 16 floats.
 const LANES: usize = 64;
 
