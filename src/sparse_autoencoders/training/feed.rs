@@ -6,6 +6,9 @@ use super::trainer::{Batch, StepMetrics, Trainer};
 use crate::error::{Error, Result};
 use crate::source::ActivationSource;
 
+#[cfg(test)]
+mod tests;
+
 /// First row of the batch of a step, when the rows are scanned over and over.
 ///
 /// Every scan takes the same whole batches in the same order and leaves out the rows after the last whole one. `None` if
@@ -26,43 +29,72 @@ pub fn first_row(n_rows: u64, batch_rows: usize, step: u64) -> Option<u64> {
 pub fn feed(
     source: &mut dyn ActivationSource,
     trainers: &mut [Trainer],
+    after: impl FnMut(&[Trainer], &[StepMetrics]) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    feed_from(source, None, trainers, after)
+}
+
+/// As [`feed`], for transcoders: row r of `targets` is what row r of `inputs` is to become.
+///
+/// # Errors
+/// As [`feed`]; [`Error::Shape`] if the sources have not as many rows.
+pub fn feed_transcoders(
+    inputs: &mut dyn ActivationSource,
+    targets: &mut dyn ActivationSource,
+    trainers: &mut [Trainer],
+    after: impl FnMut(&[Trainer], &[StepMetrics]) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    feed_from(inputs, Some(targets), trainers, after)
+}
+
+fn feed_from(
+    inputs: &mut dyn ActivationSource,
+    mut targets: Option<&mut dyn ActivationSource>,
+    trainers: &mut [Trainer],
     mut after: impl FnMut(&[Trainer], &[StepMetrics]) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let Some(first) = trainers.first() else { return Ok(()) };
-    let (batch_rows, width, mut step) = (first.config().batch_rows, first.config().n_inputs, first.n_steps());
-    let n_steps = first.config().n_steps;
+    let (batch_rows, n_steps, mut step) = (first.config().batch_rows, first.config().n_steps, first.n_steps());
+    let n_rows = inputs.n_rows();
+    let n_outputs = targets.as_ref().map_or(inputs.width(), |targets| targets.width());
+    if let Some(targets) = &targets
+        && targets.n_rows() != n_rows
+    {
+        return Err(Error::shape("targets", format!("{n_rows} rows, as the inputs"), targets.n_rows()));
+    }
     for trainer in trainers.iter() {
         let config = trainer.config();
         let same = [
-            ("batch_rows", batch_rows as u64, config.batch_rows as u64),
-            ("n_inputs", width as u64, config.n_inputs as u64),
-            ("n_steps", n_steps, config.n_steps),
-            ("step", step, trainer.n_steps()),
+            ("batch_rows", batch_rows as u64, config.batch_rows as u64, "as the first run"),
+            ("n_steps", n_steps, config.n_steps, "as the first run"),
+            ("step", step, trainer.n_steps(), "as the first run"),
+            ("n_inputs", inputs.width() as u64, config.n_inputs as u64, "the width of the inputs"),
+            ("n_outputs", n_outputs as u64, config.n_outputs as u64, "the width of the targets"),
         ];
-        for (setting, expected, got) in same {
+        for (setting, expected, got, why) in same {
             if expected != got {
-                return Err(Error::setting(setting, format!("{expected}, as the first run"), got));
+                return Err(Error::setting(setting, format!("{expected}, {why}"), got));
             }
         }
-        if config.n_outputs != width {
-            let expected = format!("{width}: a transcoder is fed with Trainer::step from two sources");
-            return Err(Error::setting("n_outputs", expected, config.n_outputs));
-        }
     }
-    if source.width() != width {
-        return Err(Error::shape("source", format!("rows of {width} values"), format!("{} values", source.width())));
-    }
-    let mut rows = Vec::new();
+    let (mut rows, mut target_rows) = (Vec::new(), Vec::new());
     let mut metrics = Vec::with_capacity(trainers.len());
     while step < n_steps {
-        let Some(first_row) = first_row(source.n_rows(), batch_rows, step) else {
-            let got = format!("{} rows", source.n_rows());
-            return Err(Error::shape("source", format!("at least one batch of {batch_rows} rows"), got));
+        let Some(first_row) = first_row(n_rows, batch_rows, step) else {
+            return Err(Error::shape(
+                "source",
+                format!("at least one batch of {batch_rows} rows"),
+                format!("{n_rows} rows"),
+            ));
         };
-        source.read(first_row, batch_rows, &mut rows)?;
+        inputs.read(first_row, batch_rows, &mut rows)?;
+        if let Some(targets) = &mut targets {
+            targets.read(first_row, batch_rows, &mut target_rows)?;
+        }
         metrics.clear();
         for trainer in trainers.iter_mut() {
-            metrics.push(trainer.step(Batch::of(&rows))?);
+            let targets = if targets.is_some() { &target_rows } else { &rows };
+            metrics.push(trainer.step(Batch { inputs: &rows, targets })?);
         }
         step += 1;
         if after(trainers, &metrics)?.is_break() {
