@@ -41,6 +41,7 @@ fn median(repetitions: usize, mut run: impl FnMut()) -> [f64; 2] {
     [clock[repetitions / 2], processor[repetitions / 2]]
 }
 
+#[expect(clippy::print_stdout, reason = "the numbers are what it is for")]
 fn main() {
     let (width, n_latents, k) = (flag("--width", 768), flag("--latents", 24_576), flag("--k", 32));
     let (batch, threads, repetitions) = (flag("--batch", 2_048), flag("--threads", 1), flag("--repetitions", 5));

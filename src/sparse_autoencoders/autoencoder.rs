@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, expect_len};
 use crate::number::Number;
 
+mod calibrate;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod fold;

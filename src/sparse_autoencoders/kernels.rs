@@ -105,7 +105,7 @@ fn folded<T: Number>(mut sums: [T; LANES]) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            sums[lane] = sums[lane] + sums[lane + width];
+            sums[lane] += sums[lane + width];
         }
         width /= 2;
     }
@@ -278,7 +278,6 @@ fn adam_body<T: Number, const FUSED: bool>(
         let v = multiply_add::<T, FUSED>(step.beta2, second[i], gain2 * (g * g));
         first[i] = m;
         second[i] = v;
-        weights[i] =
-            weights[i] - step.rate * m / multiply_add::<T, FUSED>(v.sqrt(), step.second_correction, step.epsilon);
+        weights[i] -= step.rate * m / multiply_add::<T, FUSED>(v.sqrt(), step.second_correction, step.epsilon);
     }
 }

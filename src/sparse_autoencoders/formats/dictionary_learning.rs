@@ -2,11 +2,11 @@
 //!
 //! | class | tensors (n latents, d wide) | codes |
 //! |---|---|---|
-//! | `AutoEncoder` | `encoder.weight` [n, d], `encoder.bias`, `decoder.weight` [d, n], `bias` | ReLU |
+//! | `AutoEncoder` | `encoder.weight` (n, d), `encoder.bias`, `decoder.weight` (d, n), `bias` | ReLU |
 //! | `AutoEncoderTopK` | the same with `b_dec`, `k`, `threshold` | the k largest |
 //! | `BatchTopKSAE` | the same | above `threshold`, which must be 0 or more |
 //! | `GatedAutoEncoder` | `decoder_bias`, `r_mag`, `gate_bias`, `mag_bias` and both weights | gated |
-//! | `JumpReluAutoEncoder` | `W_enc` [d, n], `b_enc`, `W_dec` [n, d], `b_dec`, `threshold` [n] | above each threshold |
+//! | `JumpReluAutoEncoder` | `W_enc` (d, n), `b_enc`, `W_dec` (n, d), `b_dec`, `threshold` (n) | above each threshold |
 //! | `MatryoshkaBatchTopKSAE` | the same with `k`, one `threshold`, `group_sizes` | above `threshold` |
 //!
 //! `b_dec` (or its namesake) is taken from the input by all but `JumpReluAutoEncoder` (`dictionary.py`, `encode`). The

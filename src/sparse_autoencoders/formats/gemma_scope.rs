@@ -1,6 +1,6 @@
 //! Gemma Scope's `params.npz` (Lieberum et al. 2024, arXiv 2408.05147): JumpReLU.
 //!
-//! `W_enc` [d, n], `W_dec` [n, d], `b_enc`, `b_dec`, `threshold` [n], names in either case. `z = h` where `h > threshold`;
+//! `W_enc` (d, n), `W_dec` (n, d), `b_enc`, `b_dec`, `threshold` (n), names in either case. `z = h` where `h > threshold`;
 //! `b_dec` is not taken from the input. Transcoders have a `W_dec` of another width. The
 //! archive is not compressed (`numpy.savez`), as published.
 

@@ -1,6 +1,6 @@
 //! OpenAI's `.pt` files (`sparse_autoencoder/model.py`, `from_state_dict`), versions 1 to 5.
 //!
-//! One dictionary: `pre_bias` [d], `encoder.weight` [n, d], `latent_bias` [n], `decoder.weight` [d, n], statistics, and
+//! One dictionary: `pre_bias` (d), `encoder.weight` (n, d), `latent_bias` (n), `decoder.weight` (d, n), statistics, and
 //! `activation` with `activation_state_dict`. `h = W_enc (x − pre_bias) + latent_bias`; without `activation` it is ReLU.
 //! With TopK each row is first normalised by its mean and unbiased standard deviation, plus 1e-5, and the reconstruction
 //! goes back by both: no field says so, the published code does it exactly then.

@@ -1,7 +1,7 @@
 //! SAELens' folders: `sae_weights.safetensors` and `cfg.json`, of version 6 and before.
 //!
-//! `W_enc` [d_in, d_sae], `b_enc`, `W_dec` [d_sae, d_out], `b_dec`; gated ones have `b_gate`, `b_mag`, `r_mag` in place of
-//! `b_enc`; JumpReLU has `threshold` (or its logarithm); skip transcoders have `W_skip` [d_out, d_in].
+//! `W_enc` (d_in, d_sae), `b_enc`, `W_dec` (d_sae, d_out), `b_dec`; gated ones have `b_gate`, `b_mag`, `r_mag` in place of
+//! `b_enc`; JumpReLU has `threshold` (or its logarithm); skip transcoders have `W_skip` (d_out, d_in).
 //!
 //! Before version 6 the configuration is flat: `hook_point` may stand for `hook_name`, the activation is
 //! `activation_fn_str` or `activation_fn` with `activation_fn_kwargs.k`, `normalize_activations` may be true or false, and

@@ -1,7 +1,7 @@
 //! sparsify's folders (EleutherAI): `sae.safetensors` and `cfg.json`, one folder for each hook point.
 //!
-//! `encoder.weight` [n, d], `encoder.bias`, `W_dec` [n, d] (latents as rows already), `b_dec`, and with a skip connection
-//! `W_skip` [d_out, d]. `b_dec` is taken from the input unless it is a transcoder (`sparse_coder.py`, `encode`). ReLU comes
+//! `encoder.weight` (n, d), `encoder.bias`, `W_dec` (n, d) (latents as rows already), `b_dec`, and with a skip connection
+//! `W_skip` (d_out, d). `b_dec` is taken from the input unless it is a transcoder (`sparse_coder.py`, `encode`). ReLU comes
 //! before the choice of the k largest, which gives the codes that ReLU after it gives.
 
 use std::path::Path;

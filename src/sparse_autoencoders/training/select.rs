@@ -7,9 +7,6 @@ use crate::codes::Codes;
 use crate::kernels::{scan_above, scan_over};
 use crate::number::Number;
 
-#[cfg(test)]
-mod tests;
-
 /// Rows from which BatchTopK's first threshold is estimated.
 const ESTIMATE_ROWS: usize = 256;
 
@@ -72,7 +69,7 @@ pub(crate) fn select<T: Number>(
         Method::BatchTopK { k } | Method::Matryoshka { k, .. } => {
             let wanted = k * n_rows;
             let mut floor = hint;
-            if !(floor > T::ZERO) {
+            if floor <= T::ZERO {
                 // The first rows alone say about where the threshold is, so that not every positive value is kept.
                 let first = &inputs[..inputs.len().min(ESTIMATE_ROWS * n_inputs)];
                 let mut values: Vec<T> = scan(first, T::ZERO)
