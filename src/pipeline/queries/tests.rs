@@ -18,7 +18,7 @@ use crate::tables::lake::Lake;
 /// What a name that stands where a table does reads: a table function reads tables of the lake by itself.
 fn reads_of(name: &str) -> Vec<String> {
     let reads: &[&str] = match name {
-        "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
+        "read_corpus" | "generate_series" | "range" | "activations_on" | "table_versions" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
         "encode" => &["token_sequences"],
