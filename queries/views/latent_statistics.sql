@@ -25,13 +25,15 @@ FROM (
         s.hook_point,
         s.layer,
         c.corpus,
-        unnest(range(0, s.n_latents)) AS neuron
+        CAST(a.value * 4096 + b.value AS INT) AS neuron
     FROM sparse_autoencoders s
     JOIN (
         SELECT DISTINCT model, hook_point, corpus
         FROM activations
     ) c ON c.model = s.model
         AND c.hook_point = s.hook_point
+    JOIN range(0, 4096) a ON a.value * 4096 < s.n_latents
+    JOIN range(0, 4096) b ON a.value * 4096 + b.value < s.n_latents
 ) l
 LEFT JOIN (
     SELECT

@@ -120,7 +120,10 @@ pub async fn store(session: &Session, settings: &StoreSettings, progress: &Arc<P
             }
         }
     }
-    Ok(targets.into_iter().map(|target| Stored { store: target.store, manifest: target.manifest, n_new: target.n_new }).collect())
+    Ok(targets
+        .into_iter()
+        .map(|target| Stored { store: target.store, manifest: target.manifest, n_new: target.n_new })
+        .collect())
 }
 
 fn first_token(settings: &StoreSettings, model: &SubjectModel) -> FirstToken {
@@ -205,11 +208,10 @@ impl Target {
 fn same(store: &str, stored: &Contents, wanted: &Contents) -> Result<()> {
     let differs = |setting: &'static str, expected: String, got: String| match expected == got {
         true => Ok(()),
-        false => {
-            Err(Error::from(AutoencoderError::StoreSettings { store: store.to_owned(), setting, expected, got }))
-        }
+        false => Err(Error::from(AutoencoderError::StoreSettings { store: store.to_owned(), setting, expected, got })),
     };
-    let multiple = |contents: &Contents| contents.norm_multiple.map_or("none".to_owned(), |multiple| multiple.to_string());
+    let multiple =
+        |contents: &Contents| contents.norm_multiple.map_or("none".to_owned(), |multiple| multiple.to_string());
     differs("model", stored.model.clone(), wanted.model.clone())?;
     differs("weights", stored.weights_hash.clone(), wanted.weights_hash.clone())?;
     differs("hook point", stored.hook_point.clone(), wanted.hook_point.clone())?;
@@ -325,7 +327,13 @@ fn finish(part: Option<Part>, targets: &mut [Target]) -> Result<()> {
 
 impl OpenFile {
     /// Writes the counted tokens of some windows, whose activations are `tile` `[n_tokens, width]`.
-    fn write(&mut self, target: &mut Target, tile: &[f32], windows: &[OwnedWindow], first_counted: usize) -> Result<()> {
+    fn write(
+        &mut self,
+        target: &mut Target,
+        tile: &[f32],
+        windows: &[OwnedWindow],
+        first_counted: usize,
+    ) -> Result<()> {
         let width = target.form.width;
         let limit = norm_limit(target, tile, windows, first_counted)?;
         let mut rows = tile.chunks_exact(width);

@@ -200,7 +200,8 @@ impl StoreFolder {
         match self.manifest()? {
             Some(manifest) if manifest.n_rows.is_some() => Ok(manifest),
             _ => {
-                let reason = "expected a whole store, got one that was cut short; run 'activations store' again".to_owned();
+                let reason =
+                    "expected a whole store, got one that was cut short; run 'activations store' again".to_owned();
                 Err(AutoencoderError::StoreFile { path: self.path.clone(), reason }.into())
             }
         }

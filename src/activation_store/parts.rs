@@ -49,7 +49,9 @@ impl ValueType {
     pub fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
         match self {
             Self::F32 => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
-            Self::Bf16 => values.iter().for_each(|value| bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes())),
+            Self::Bf16 => {
+                values.iter().for_each(|value| bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes()))
+            }
         }
     }
 
@@ -247,8 +249,7 @@ impl PartReader {
             let reason = format!("expected columns {}, got {}", form.schema(), builder.schema());
             return Err(AutoencoderError::StoreFile { path: path.to_owned(), reason }.into());
         }
-        let batches =
-            builder.with_batch_size(batch_rows).with_offset(skip).build().map_err(parquet_fault(path))?;
+        let batches = builder.with_batch_size(batch_rows).with_offset(skip).build().map_err(parquet_fault(path))?;
         Ok(Self { path: path.to_owned(), form, batches })
     }
 

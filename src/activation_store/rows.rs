@@ -7,8 +7,8 @@ use sparse_autoencoders::source::ActivationSource;
 use super::manifest::{Manifest, StoreFolder};
 use super::parts::{PartReader, RowForm, Rows, part_path};
 use super::shuffle::Shuffled;
-use crate::error::autoencoder::AutoencoderError;
 use crate::error::Result;
+use crate::error::autoencoder::AutoencoderError;
 
 /// Rows that are read from a file at a time.
 const BATCH_ROWS: usize = 1_024;
@@ -47,8 +47,9 @@ impl ShuffledRows {
         let shuffled = Shuffled::read(&folder)?.filter(|shuffled| shuffled.n_rows() > 0);
         let Some(shuffled) = shuffled else {
             let name = store.name();
-            let reason =
-                format!("expected rows in random order; run 'neuronlake activations shuffle --name {name} --seed {seed}'");
+            let reason = format!(
+                "expected rows in random order; run 'neuronlake activations shuffle --name {name} --seed {seed}'"
+            );
             return Err(AutoencoderError::StoreFile { path: folder, reason }.into());
         };
         let form = RowForm { width: manifest.contents.width, values: manifest.contents.values };

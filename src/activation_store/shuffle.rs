@@ -254,22 +254,26 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::File { path: path.to_owned(), source }),
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
-            AutoencoderError::StoreFile { path: path.to_owned(), reason: error.to_string() }.into()
-        }),
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| AutoencoderError::StoreFile { path: path.to_owned(), reason: error.to_string() }.into()),
     }
 }
 
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: path.to_owned(), source: error }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { path: path.to_owned(), source: error })
+        }
         _ => Ok(()),
     }
 }
 
 fn remove_folder(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::File { path: path.to_owned(), source: error }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { path: path.to_owned(), source: error })
+        }
         _ => Ok(()),
     }
 }

@@ -131,7 +131,7 @@ fn a_shuffle_is_one_exact_order_whatever_the_memory() {
     // The definition: sorted by the hash of seed and number.
     let mut expected: Vec<u64> = (0..2_000).collect();
     expected.sort_by_key(|number| mix(5, *number, 0));
-        assert!(orders.iter().all(|order| *order == expected));
+    assert!(orders.iter().all(|order| *order == expected));
     assert_ne!(expected, (0..2_000).collect::<Vec<_>>());
     // A random order has about one row that stays where it was.
     let n_fixed = expected.iter().zip(0..).filter(|(number, place)| *number == place).count();

@@ -64,7 +64,11 @@ pub struct EvaluateSettings {
 ///
 /// # Errors
 /// [`AutoencoderError::Unknown`], [`Error::SequencesMissing`], [`Error::Argument`] for a split without windows.
-pub async fn evaluate(session: &Session, settings: &EvaluateSettings, progress: &Arc<PassProgress>) -> Result<Vec<Metric>> {
+pub async fn evaluate(
+    session: &Session,
+    settings: &EvaluateSettings,
+    progress: &Arc<PassProgress>,
+) -> Result<Vec<Metric>> {
     let model = session.models().get(&settings.model)?;
     let hooks = model.select_hook_points(&format!("*/{}", settings.autoencoder))?;
     let Some(latents) = hooks.first().and_then(HookPoint::latents).cloned() else {
@@ -98,7 +102,8 @@ pub async fn evaluate(session: &Session, settings: &EvaluateSettings, progress: 
         progress: Arc::clone(progress),
     };
     let done = tokio::task::spawn_blocking(move || work.run()).await;
-    let (n_tokens, metrics) = done.map_err(|error| Error::internal(format!("the evaluating thread died: {error}")))??;
+    let (n_tokens, metrics) =
+        done.map_err(|error| Error::internal(format!("the evaluating thread died: {error}")))??;
     let measured = Measured {
         autoencoder: settings.autoencoder.clone(),
         model: model.id().to_owned(),
@@ -202,7 +207,8 @@ impl Work {
             let found = self.model.select_hook_points(name)?;
             found.into_iter().next().ok_or_else(|| Error::internal("a pattern without a hook point"))
         };
-        let (input, output) = (hook(&self.latents.place.input_hook_point)?, hook(&self.latents.place.output_hook_point)?);
+        let (input, output) =
+            (hook(&self.latents.place.input_hook_point)?, hook(&self.latents.place.output_hook_point)?);
         let splice = Splice::new(&self.model, input, output)?;
         let total = 2 * self.windows.len() as u64;
         self.progress.start(0, total);
@@ -234,7 +240,8 @@ impl Work {
         let sparsity = (n > 0.0).then(|| sparsities.iter().sum::<f64>() / n);
         metrics.push(Metric { metric: "ablation_sparsity", value: sparsity.ok_or("no firing was ablated") });
         for (metric, side) in [("max_cosine_decoder", Side::Output), ("max_cosine_encoder", Side::Input)] {
-            let found = most_similar(&self.latents, &MostSimilar::new(&self.latents, side), 0, self.latents.n_latents())?;
+            let found =
+                most_similar(&self.latents, &MostSimilar::new(&self.latents, side), 0, self.latents.n_latents())?;
             let cosines: Vec<f64> = found.into_iter().flatten().map(|(_, cosine)| f64::from(cosine)).collect();
             let mean = (!cosines.is_empty()).then(|| cosines.iter().sum::<f64>() / cosines.len() as f64);
             metrics.push(Metric { metric, value: mean.ok_or("fewer than two latents") });
@@ -278,9 +285,7 @@ impl Work {
         let counted = self.counted(&read.inputs);
         let mut codes = Codes::default();
         let mut reconstruction = vec![0.0; read.outputs.len()];
-        autoencoder
-            .reconstruct(&read.inputs, &mut codes, &mut reconstruction)
-            .map_err(AutoencoderError::from)?;
+        autoencoder.reconstruct(&read.inputs, &mut codes, &mut reconstruction).map_err(AutoencoderError::from)?;
         let (mut zeros, mut means) = (read.outputs.clone(), read.outputs.clone());
         let mut kept = Window {
             targets: Vec::new(),

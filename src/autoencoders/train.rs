@@ -111,7 +111,8 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
     if open.is_empty() {
         return Ok(trained);
     }
-    let parameters = parameters(settings, &manifest, &open)?;
+    // Of all, also of those that are in the lake: a training that was killed while it published them goes on.
+    let parameters = parameters(settings, &manifest)?;
     let folder = session
         .lake()
         .local_path()
@@ -184,8 +185,8 @@ fn check(wanted: &[Wanted], width: usize) -> Result<()> {
     Ok(())
 }
 
-fn parameters(settings: &TrainSettings, manifest: &Manifest, wanted: &[Wanted]) -> Result<String> {
-    let configs = wanted.iter().map(|wanted| json!({"id": wanted.id, "config": wanted.config}));
+fn parameters(settings: &TrainSettings, manifest: &Manifest) -> Result<String> {
+    let configs = settings.wanted.iter().map(|wanted| json!({"id": wanted.id, "config": wanted.config}));
     let parameters = json!({
         "store": settings.store.name(),
         "contents": manifest.contents,

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::arguments::{Arguments, ExistingLake};
+use super::print;
 use super::progress::StageProgress;
 use super::run::{pipeline_session, run_pipeline};
-use super::print;
 use crate::activation_store::ingest::{StoreSettings, Stored, store};
 use crate::activation_store::manifest::StoreFolder;
 use crate::activation_store::parts::{RowForm, ValueType};
@@ -229,13 +229,21 @@ async fn shuffle_rows(arguments: &Arguments, command: &ShuffleCommand) -> Result
     let done = shuffle_store(arguments, store.clone(), options).await?;
     if !arguments.quiet {
         let (n_rows, n_files) = (HumanCount(done.n_rows()), done.rows.len());
-        print(&format!("store '{}': {n_rows} rows in the random order of seed {}, {n_files} files\n", store.name(), done.seed))?;
+        print(&format!(
+            "store '{}': {n_rows} rows in the random order of seed {}, {n_files} files\n",
+            store.name(),
+            done.seed
+        ))?;
     }
     Ok(())
 }
 
 /// Shuffles under a progress bar, off the threads that wait.
-pub(crate) async fn shuffle_store(arguments: &Arguments, store: StoreFolder, options: ShuffleOptions) -> Result<Shuffled> {
+pub(crate) async fn shuffle_store(
+    arguments: &Arguments,
+    store: StoreFolder,
+    options: ShuffleOptions,
+) -> Result<Shuffled> {
     let stage = StageProgress::new(1, arguments.verbosity()).stage("shuffle", "rows", None);
     let progress = Arc::new(PassProgress::default());
     let told = Arc::clone(&progress);
@@ -280,7 +288,8 @@ pub(crate) fn chosen(lake: &Lake, name: Option<&str>) -> Result<StoreFolder> {
 }
 
 fn list(lake: &Lake) -> Result<()> {
-    let mut text = format!("{:<40} {:>12} {:>7} {:>6}  {:<9} {}\n", "store", "rows", "width", "values", "state", "corpus");
+    let mut text =
+        format!("{:<40} {:>12} {:>7} {:>6}  {:<9} {}\n", "store", "rows", "width", "values", "state", "corpus");
     for store in StoreFolder::list(lake)? {
         let Some(manifest) = store.manifest()? else { continue };
         let contents = &manifest.contents;
@@ -292,7 +301,10 @@ fn list(lake: &Lake) -> Result<()> {
         let values = format!("{:?}", contents.values).to_lowercase();
         let n_rows = manifest.n_rows.map_or("?".to_owned(), |n_rows| n_rows.to_string());
         let name = store.name();
-        text.push_str(&format!("{name:<40} {n_rows:>12} {:>7} {values:>6}  {state:<9} {}\n", contents.width, contents.corpus));
+        text.push_str(&format!(
+            "{name:<40} {n_rows:>12} {:>7} {values:>6}  {state:<9} {}\n",
+            contents.width, contents.corpus
+        ));
     }
     print(&text)
 }

@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use sparse_autoencoders::formats::saelens::export::{Metadata, write};
 
 use super::arguments::{Arguments, ExistingLake};
-use super::{open, print};
 use super::run::{pipeline_session, run_pipeline};
 use super::sql::print_rows;
 use super::table::Format;
+use super::{open, print};
 use crate::autoencoders::import::{ImportSettings, InLake, import};
 use crate::autoencoders::publish::folder;
 use crate::completions::language_models::LanguageModelOptions;

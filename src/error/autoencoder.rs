@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum AutoencoderError {
     /// A store that was begun with other settings.
-    #[error("activation store '{store}' was made with {setting} {expected}, got {got}; use the same, or another --name")]
+    #[error(
+        "activation store '{store}' was made with {setting} {expected}, got {got}; use the same, or another --name"
+    )]
     StoreSettings {
         /// The store's name.
         store: String,

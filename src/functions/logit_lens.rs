@@ -63,7 +63,9 @@ impl TableFunctionImpl for LogitLens {
             [one] if one.latents().is_some() => one.clone(),
             several => {
                 let n = several.len();
-                return plan_err!("'logit_lens': autoencoder: expected one autoencoder, got '{named}', which names {n}");
+                return plan_err!(
+                    "'logit_lens': autoencoder: expected one autoencoder, got '{named}', which names {n}"
+                );
             }
         };
         let neurons = if values.len() > 2 { NeuronSelection::parse(&text(2)?)? } else { NeuronSelection::All };

@@ -133,7 +133,12 @@ impl Autoencoders {
     ///
     /// # Errors
     /// [`AutoencoderError::Unusable`] for one whose width is not that of what it reads.
-    pub(crate) fn hook_points(&self, model: &str, bases: &[HookPoint], fits: impl Fn(&str) -> bool) -> Result<Vec<HookPoint>> {
+    pub(crate) fn hook_points(
+        &self,
+        model: &str,
+        bases: &[HookPoint],
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Vec<HookPoint>> {
         let mut found = Vec::new();
         for id in self.ids()?.into_iter().filter(|id| fits(id)) {
             let place = self.place(&id)?;
@@ -157,12 +162,7 @@ const ROWS: usize = 256;
 ///
 /// # Errors
 /// [`AutoencoderError::Unusable`] for two whose weights are not of the same width.
-pub fn most_similar(
-    one: &Latents,
-    other: &MostSimilar,
-    first: usize,
-    n: usize,
-) -> Result<Vec<Option<(u32, f32)>>> {
+pub fn most_similar(one: &Latents, other: &MostSimilar, first: usize, n: usize) -> Result<Vec<Option<(u32, f32)>>> {
     let (rows, width) = other.side.weights(&one.autoencoder);
     if width != other.width {
         let reason = format!("expected weights of {} values, as '{}' has, got {width}", other.width, other.id);

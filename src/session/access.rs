@@ -11,8 +11,8 @@ pub enum Access {
     Reading,
 }
 
-/// Table functions that read files or write into the lake's folder.
-const OF_FILES: [&str; 3] = ["read_corpus", "collect_activations", "firings"];
+/// Table functions that read files, write into the lake's folder, or run a model over a whole corpus.
+const OF_FILES: [&str; 4] = ["read_corpus", "collect_activations", "firings", "encode"];
 
 /// Functions that make a value of any length out of a number: one call could take more memory than a limit sees in time.
 const OF_ANY_LENGTH: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "generate_series", "range"];

@@ -31,7 +31,7 @@ const TRAIN: [&str; 14] = [
 ];
 
 fn store(folder: &Path, lake: &str, more: &[&str]) -> String {
-    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", lake];
+    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "30", "--lake", lake];
     ok(folder, &[&arguments, more].concat())
 }
 
@@ -102,7 +102,7 @@ fn a_store_that_was_killed_ends_as_one_that_was_not() {
     assert!(n_files > 1, "{n_files} files");
 
     let first = folder.path().join("killed").join(&rows).join("00000000.parquet");
-    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", "killed", "--part", "1"];
+    let arguments = ["activations", "store", "--hook", HOOK, "--limit", "30", "--lake", "killed", "--part", "1"];
     assert!(kill_when(folder.path(), &arguments, || first.exists()), "killed in time");
     let listed = ok(folder.path(), &["activations", "list", "--lake", "killed"]);
     assert!(listed.contains("cut short"), "{listed}");
@@ -119,7 +119,7 @@ fn a_store_that_was_killed_ends_as_one_that_was_not() {
     assert!(again.contains(" 0 written now"), "{again}");
     let error = refused(
         folder.path(),
-        &["activations", "store", "--hook", HOOK, "--limit", "60", "--lake", "killed", "--values", "bf16"],
+        &["activations", "store", "--hook", HOOK, "--limit", "30", "--lake", "killed", "--values", "bf16"],
         2,
     );
     assert!(error.contains("made with values F32, got Bf16"), "{error}");
@@ -131,7 +131,8 @@ fn several_are_trained_from_one_reading_as_each_alone() {
     copy_folder(Path::new(trained_lake()), &folder.path().join("lake"));
     let text = train(folder.path(), "lake", &["--latents", "64,128", "--seed", "0,1"]);
     assert_eq!(text.lines().count(), 4, "{text}");
-    let weights = |id: &str| files(&folder.path().join("lake/_sparse_autoencoders").join(id))["sae.safetensors"].clone();
+    let weights =
+        |id: &str| files(&folder.path().join("lake/_sparse_autoencoders").join(id))["sae.safetensors"].clone();
     let id = |n: usize, seed: u64| format!("topk-{HOOK}-n{n}-k8-s{seed}");
     assert!(weights(&id(128, 0)) == weights("tiny"), "beside others, the same bits as alone");
     assert!(weights(&id(128, 1)) != weights("tiny"), "another seed is another autoencoder");
@@ -147,7 +148,9 @@ fn several_are_trained_from_one_reading_as_each_alone() {
     assert_eq!(found[0][0], "128");
     let (low, high): (f64, f64) = (found[0][1].parse().unwrap(), found[0][2].parse().unwrap());
     assert!(-1.0 <= low && low < high && high <= 1.0, "{found:?}");
-    let same = format!("SELECT count(*) FROM similar_latents('{a}', 'tiny') WHERE other_neuron = neuron AND similarity > 0.999");
+    let same = format!(
+        "SELECT count(*) FROM similar_latents('{a}', 'tiny') WHERE other_neuron = neuron AND similarity > 0.999"
+    );
     assert_eq!(number(lake, &same), 128, "equal weights: each is most like itself");
 }
 
@@ -177,7 +180,9 @@ fn a_training_that_was_killed_ends_with_the_same_bits() {
     let steps = |id: &str| {
         cells(
             lake_text,
-            &format!("SELECT step, nmse, l0, dead_share, loss FROM training_steps WHERE autoencoder = '{id}' ORDER BY step"),
+            &format!(
+                "SELECT step, nmse, l0, dead_share, loss FROM training_steps WHERE autoencoder = '{id}' ORDER BY step"
+            ),
         )
     };
     assert_eq!(steps("killed"), steps("once"));
@@ -192,7 +197,7 @@ fn latents_are_explained_scored_and_queried_like_neurons() {
     copy_folder(Path::new(trained_lake()), &lake);
     let lake = lake.to_str().unwrap();
     let hook = format!("{HOOK}/tiny");
-    let run = ["run", "--lake", lake, "--hook", &hook, "--limit", "60", "--encode"];
+    let run = ["run", "--lake", lake, "--hook", &hook, "--limit", "30", "--encode"];
     let summary = ok(folder.path(), &run);
     assert!(summary.contains("scores"), "{summary}");
     for table in ["neurons", "explanations"] {
@@ -227,14 +232,16 @@ fn latents_are_explained_scored_and_queried_like_neurons() {
          FROM logit_lens('default', 'tiny', '3') WHERE sign = 'positive'"
     );
     assert_eq!(cells(lake, &lens)[0][0], "true");
-    let like = format!("SELECT count(*) FROM neurons_like('default', '{hook}', 3, 'output') WHERE neuron = 3 AND similarity > 0.999999");
+    let like = format!(
+        "SELECT count(*) FROM neurons_like('default', '{hook}', 3, 'output') WHERE neuron = 3 AND similarity > 0.999999"
+    );
     assert_eq!(number(lake, &like), 1);
 
     let again = ok(folder.path(), &run);
     assert!(again.contains("nothing was missing"), "{again}");
-    let more = ok(folder.path(), &["sae", "encode", "tiny", "--limit", "60", "--lake", lake]);
+    let more = ok(folder.path(), &["sae", "encode", "tiny", "--limit", "30", "--lake", lake]);
     assert!(more.starts_with("0 firings"), "{more}");
-    let error = refused(folder.path(), &["run", "--lake", lake, "--hook", "blocks.*/tinny", "--limit", "60"], 2);
+    let error = refused(folder.path(), &["run", "--lake", lake, "--hook", "blocks.*/tinny", "--limit", "30"], 2);
     assert!(error.contains("no sparse autoencoder 'blocks.*/tinny'") && error.contains(&hook), "{error}");
 }
 
@@ -246,7 +253,7 @@ fn a_collection_in_parts_finds_what_one_finds() {
     }
     let hook = format!("{HOOK}/tiny");
     let run = |lake: &str, memory: &str| {
-        let arguments = ["run", "--lake", lake, "--hook", &hook, "--limit", "60", "--to", "token_activations"];
+        let arguments = ["run", "--lake", lake, "--hook", &hook, "--limit", "30", "--to", "token_activations"];
         ok(folder.path(), &[&arguments[..], &["--memory", memory]].concat())
     };
     run("one", "4");
@@ -259,4 +266,92 @@ fn a_collection_in_parts_finds_what_one_finds() {
     };
     assert_eq!(rows("parts"), rows("one"));
     assert_eq!(rows("one").len(), 128);
+}
+
+#[test]
+fn what_is_exported_and_imported_again_encodes_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    copy_folder(Path::new(trained_lake()), &lake);
+    let lake = lake.to_str().unwrap();
+    let written = ok(folder.path(), &["sae", "export", "saelens", "out", "--autoencoder", "tiny", "--lake", lake]);
+    assert!(written.starts_with("tiny: written to 'out' as saelens"), "{written}");
+    assert!(
+        folder.path().join("out/sae_weights.safetensors").is_file() && folder.path().join("out/cfg.json").is_file()
+    );
+    let error =
+        refused(folder.path(), &["sae", "export", "saelens", "out", "--autoencoder", "tiny", "--lake", lake], 2);
+    assert!(error.contains("'out' is there already"), "{error}");
+    let error =
+        refused(folder.path(), &["sae", "export", "saelens", "other", "--autoencoder", "tinny", "--lake", lake], 2);
+    assert!(error.contains("no sparse autoencoder 'tinny' in the lake: expected one of tiny"), "{error}");
+
+    let import = ["sae", "import", "out", "--id", "again", "--lake", lake];
+    let text = ok(folder.path(), &import);
+    assert_eq!(text, format!("again: read as saelens, its latents are units of '{HOOK}/again'\n"));
+    let error = refused(folder.path(), &import, 2);
+    assert!(error.contains("'again' is in the lake already"), "{error}");
+    let error = refused(folder.path(), &["sae", "import", "out", "--id", "x", "--format", "openai", "--lake", lake], 2);
+    assert!(error.contains("--format: expected the format of 'out', saelens, got 'openai'"), "{error}");
+    let elsewhere = ["sae", "import", "out", "--id", "x", "--hook", "blocks.2.mlp.hook_post", "--lake", lake];
+    let error = refused(folder.path(), &elsewhere, 1);
+    assert!(error.contains("expected 480 inputs, as 'blocks.2.mlp.hook_post' has values, got 120"), "{error}");
+    let error = refused(folder.path(), &["sae", "import", ".", "--id", "x", "--lake", lake], 1);
+    assert!(error.contains("expected a folder with"), "{error}");
+
+    let codes = |id: &str| {
+        let sql = format!(
+            "SELECT neuron, position, activation FROM activations_on('default', 'The king rode to the castle and the sea.', \
+             '{HOOK}/{id}') WHERE activation > 0 ORDER BY position, neuron"
+        );
+        let parsed = cells(lake, &sql).into_iter().map(|row| {
+            let key = (row[0].parse::<u32>().unwrap(), row[1].parse::<u32>().unwrap());
+            (key, row[2].parse::<f64>().unwrap())
+        });
+        parsed.collect::<Vec<_>>()
+    };
+    let (before, after) = (codes("tiny"), codes("again"));
+    assert!(!before.is_empty());
+    assert_eq!(before.len(), after.len());
+    for ((key, value), (key_again, value_again)) in before.iter().zip(&after) {
+        assert_eq!(key, key_again);
+        assert!((value - value_again).abs() <= 1e-5 * value.abs(), "{key:?}: {value} {value_again}");
+    }
+}
+
+#[test]
+fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    copy_folder(Path::new(trained_lake()), &lake);
+    let lake = lake.to_str().unwrap();
+    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "12", "--ablations", "6", "--lake", lake];
+    let text = ok(folder.path(), &evaluate);
+    assert!(text.contains("loss_recovered_zero"), "{text}");
+    let value = |metric: &str| {
+        float(
+            lake,
+            &format!("SELECT value FROM autoencoder_metrics WHERE metric = '{metric}' AND autoencoder = 'tiny'"),
+        )
+    };
+    assert!((0.0..1.0).contains(&value("fvu")), "{text}");
+    assert!((value("explained_variance") - (1.0 - value("fvu"))).abs() < 1e-12);
+    assert!(value("l0") > 0.0 && value("l0") <= 8.0);
+    // A trained one loses less than nothing at all, and the mean is a better guess than zeros or a worse one, but a guess.
+    assert!(value("cross_entropy_spliced") > value("cross_entropy"), "{text}");
+    assert!(value("cross_entropy_spliced") < value("cross_entropy_zero"), "{text}");
+    assert!(value("cross_entropy_spliced") < value("cross_entropy_mean"), "{text}");
+    assert!((0.0..1.0).contains(&value("loss_recovered_zero")), "{text}");
+    assert!(value("divergence_spliced") > 0.0 && value("divergence_spliced") < value("divergence_zero"), "{text}");
+    assert!((0.0..1.0).contains(&value("ablation_sparsity")), "{text}");
+    let shared = "SELECT count(DISTINCT n_tokens), count(DISTINCT split), min(split), min(first_token), count(norm_limit) = count(*) \
+                  FROM autoencoder_metrics";
+    assert_eq!(cells(lake, shared), [["1", "1", "valid", "keep", "true"]]);
+    assert_eq!(
+        number(lake, "SELECT count(*) FROM autoencoder_metrics WHERE (value IS NULL) <> (reason IS NOT NULL)"),
+        0
+    );
+    let error =
+        refused(folder.path(), &["sae", "evaluate", "tiny", "--limit", "30", "--split", "nowhere", "--lake", lake], 1);
+    assert!(error.contains("expected a split"), "{error}");
 }

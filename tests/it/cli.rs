@@ -72,6 +72,8 @@ fn queries_are_listed_and_shown() {
       best_explained             The best-explained units: score, its control, and what the explanation says.
       best_layer                 The layer whose units are explained best on average, and its best unit.
       explanations_mentioning    Units whose explanation mentions a word or phrase, best score first.
+      firing_together            The latents that fire where one latent fires: share of both among either (jaccard), correlation of firing (phi), pointwise mutual information.
+      latent_classes             How many latents of each autoencoder are dead, rare, usual and dense.
       most_polysemantic          Units that peak on many different tokens: in top windows and in the weaker ranges of their activation.
       neurons_of_token           Units that respond to one token more than to the rest, by how far its mean lies above their own.
       score_against_density      Do sparse units get better explanations? Mean score by tenth of density, and the correlation of the two.
@@ -88,10 +90,12 @@ fn queries_are_listed_and_shown() {
     views
       best_explanations          The best-scored explanation of every unit (ev_correlation, top and random windows); units without a score are left out.
       chosen_explanations        One explanation of every unit and explainer: the sample or revision that scored best on split calibration, else the first.
+      coactivations              Pairs of units of one hook point that fire on the same token, and how often: from table activations, sparse.
       costs                      Calls, tokens and dollars of language models by model, purpose (explain, simulate, judge, revise) and day.
       exchange_units             One row per unit that the lake holds anything of, with statistics, best explanation and its score: what export --where is about.
       explanation_scorers        One row per explanation and scorer: its headline number (correlation of a simulator, balanced accuracy, area under the curve or hit rate of a judge) with control and interval.
       explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
+      latent_statistics          Every latent of every encoded autoencoder: how often and how strongly it fires, and its class by that: dead, rare, usual, dense.
       neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
@@ -105,6 +109,7 @@ fn queries_are_listed_and_shown() {
       30_activation_records      Keeps, from the same pass, the windows chosen for every unit: highest, random, and by quantile.
       32_token_activations       Keeps, from the same pass, the mean activation of every unit over the tokens that move it most.
       34_activations             Streams every firing above a quantile of its unit (only with --firings-above); the thresholds are those of neurons.
+      36_encoded_activations     Streams every firing of every latent of an autoencoder, sorted by latent (only with --encode).
       40_explanations            Writes an explanation of every unit from its mean activation over tokens of the train split; no language model.
       42_record_explanations     Writes explanations of every unit from its records of the train split, with a language model or by patterns.
       46_revisions               Revises explanations by what their units do on sentences written for them; a round a row, the best stands by its score on calibration.

@@ -225,14 +225,7 @@ fn wanted(command: &Train, store: &str, manifest: &Manifest) -> Result<Vec<Wante
     Ok(wanted)
 }
 
-fn config(
-    command: &Train,
-    manifest: &Manifest,
-    n_latents: usize,
-    k: usize,
-    seed: u64,
-    n_steps: u64,
-) -> TrainingConfig {
+fn config(command: &Train, manifest: &Manifest, n_latents: usize, k: usize, seed: u64, n_steps: u64) -> TrainingConfig {
     let n_inputs = manifest.contents.width;
     let method = match command.architecture {
         Architecture::TopK => Method::TopK { k },

@@ -19,7 +19,7 @@ use crate::tables::lake::Lake;
 fn reads_of(name: &str) -> Vec<String> {
     let reads: &[&str] = match name {
         // Relations that an incremental run puts beside the tables.
-        "run_order" | "read_corpus" | "generate_series" | "activations_on" | "table_versions" => &[],
+        "run_order" | "read_corpus" | "generate_series" | "range" | "activations_on" | "table_versions" => &[],
         "collect_activations" => &["token_sequences"],
         "firings" => &["token_sequences", "neurons"],
         "encode" => &["token_sequences"],
