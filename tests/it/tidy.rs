@@ -140,7 +140,19 @@ const EDGES: [(&str, &[&str]); 26] = [
     (
         // Pages show what the functions say of themselves, and run subject models over texts.
         "server",
-        &["docs", "error", "functions", "hash", "metrics", "models", "pipeline", "search", "session", "simulations", "tables"],
+        &[
+            "docs",
+            "error",
+            "functions",
+            "hash",
+            "metrics",
+            "models",
+            "pipeline",
+            "search",
+            "session",
+            "simulations",
+            "tables",
+        ],
     ),
     (
         "cli",
