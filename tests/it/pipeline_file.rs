@@ -111,6 +111,37 @@ fn texts_written_anew_are_simulated_and_scored_anew() {
 }
 
 #[test]
+fn another_query_of_the_scores_makes_them_anew_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    file(path, "", "");
+    pipeline(path, &[]);
+    let before = rows(path, "lake", "*");
+    fs::create_dir(path.join("queries")).unwrap();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries/pipeline/60_scores.sql");
+    let text = fs::read_to_string(own).unwrap();
+    // Of the metrics one is left out: its old rows must go.
+    let fewer = text.replace(
+        "\nORDER BY neuron, explanation",
+        "\nWHERE o['metric'] <> 'absolute_dev_explained'\nORDER BY neuron, explanation",
+    );
+    assert_ne!(fewer, text);
+    fs::write(path.join("queries/60_scores.sql"), fewer).unwrap();
+    file(path, "", "[collection]\nqueries = \"queries\"\n");
+    pipeline(path, &[]);
+    let after = rows(path, "lake", "*");
+    for table in TABLES.into_iter().filter(|table| *table != "scores") {
+        assert_eq!(after[table], before[table], "{table}");
+    }
+    assert_eq!((before["scores"].len(), after["scores"].len()), (4 * 12, 4 * 9));
+    assert!(pipeline(path, &[]).contains(NOTHING));
+    // Without the folder the scores are those of the program again.
+    file(path, "", "");
+    pipeline(path, &[]);
+    assert_eq!(rows(path, "lake", "*")["scores"].len(), before["scores"].len());
+}
+
+#[test]
 fn another_text_in_the_corpus_is_followed_to_the_scores() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
