@@ -36,7 +36,14 @@ pub(crate) struct Arguments {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// How log lines on stderr are written; NEURONLAKE_LOG says which, such as info or neuronlake=debug.
-    #[arg(long, global = true, env = "NEURONLAKE_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "NEURONLAKE_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub(crate) log_format: super::logging::LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,

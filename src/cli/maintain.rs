@@ -37,12 +37,7 @@ pub(crate) async fn maintain(command: &Maintain) -> Result<()> {
         got: command.keep_days.to_string(),
     })?;
     let session = open(command.lake.open()?, SessionOptions::default())?;
-    let what = Maintenance {
-        tables: command.tables.clone(),
-        keep,
-        forced: command.force,
-        dry_run: command.dry_run,
-    };
+    let what = Maintenance { tables: command.tables.clone(), keep, forced: command.force, dry_run: command.dry_run };
     let reports = maintenance::maintain(session.context(), session.lake(), &what).await?;
     let mut text = String::new();
     for report in reports.iter().filter(|report| report.changed() || report.left_to_writers) {

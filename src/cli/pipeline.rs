@@ -12,8 +12,8 @@ use crate::pipeline::file::run::{RunReport, run_file, session};
 use crate::pipeline::file::{ReadFile, check};
 use crate::pipeline::settings::Regenerate;
 use crate::schedule::clock::SystemClock;
-use crate::schedule::lease::Outcome;
 use crate::schedule::lease::Leases;
+use crate::schedule::lease::Outcome;
 use crate::tables::lake::Lake;
 
 #[derive(Debug, Args)]

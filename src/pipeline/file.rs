@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue, Deserializer};
 use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::settings::{Regenerate, Settings};
 use crate::completions::language_models::LanguageModelOptions;
@@ -351,7 +351,8 @@ impl ReadFile {
 /// Takes the smallest entry away that holds the bytes `at`; its path.
 fn remove(table: &mut DeTable<'_>, at: &std::ops::Range<usize>, path: &mut Vec<String>) -> Option<String> {
     let holds = |span: std::ops::Range<usize>| span.start <= at.start && at.end <= span.end;
-    let key = table.iter().find(|(key, value)| holds(key.span()) || holds(value.span()) || spans_inner(value, at))?.0.clone();
+    let key =
+        table.iter().find(|(key, value)| holds(key.span()) || holds(value.span()) || spans_inner(value, at))?.0.clone();
     path.push(key.get_ref().to_string());
     let inner = match table.get_mut(&key).map(Spanned::get_mut) {
         Some(DeValue::Table(inner)) => remove(inner, at, path),
@@ -445,13 +446,11 @@ impl PipelineFile {
     /// [`Error::Argument`] for a budget, device or precision that is none.
     pub fn languages(&self) -> Result<LanguageModelOptions> {
         let section = &self.language_models;
-        let placement = Placement {
-            device: section.device.parse::<Device>().map_err(Error::from)?,
-            precision: section.precision.parse::<Precision>().map_err(Error::from)?,
-        };
+        let placement =
+            Placement { device: section.device.parse::<Device>()?, precision: section.precision.parse::<Precision>()? };
         placement.check()?;
         let defaults = LanguageModelOptions::default();
-        let mut limits = defaults.limits.clone();
+        let mut limits = defaults.limits;
         limits.in_flight = section.concurrency;
         limits.requests_per_minute = section.requests_per_minute;
         limits.tokens_per_minute = section.tokens_per_minute;

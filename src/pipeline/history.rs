@@ -56,15 +56,7 @@ pub fn key_columns(definition: &TableDefinition) -> Vec<&'static str> {
         "token_activations" => with(&["token_id"]),
         "activations" => with(&["sequence", "position"]),
         "explanations" => vec!["model", "hook_point", "neuron", "explanation"],
-        "simulations" => with(&[
-            "explanation",
-            "control",
-            "simulator",
-            "simulator_model",
-            "sample",
-            "split",
-            "rank",
-        ]),
+        "simulations" => with(&["explanation", "control", "simulator", "simulator_model", "sample", "split", "rank"]),
         "judgements" => with(&["explanation", "control", "scorer", "scorer_model", "sample", "split", "rank"]),
         "scores" => with(&["explanation", "scorer", "scorer_model", "calibration", "metric", "sample_set", "split"]),
         "completions" => vec!["completion"],
@@ -109,7 +101,9 @@ pub fn row_changes(before: &TableAt, after: &TableAt, condition: &Parameter, top
     let on: Vec<String> = keys.iter().map(|name| format!("{} = {}", key('b', name), key('a', name))).collect();
     let differ: Vec<String> = values
         .iter()
-        .map(|column| format!("CASE WHEN {} IS DISTINCT FROM {} THEN '{column}' END", text('b', column), text('a', column)))
+        .map(|column| {
+            format!("CASE WHEN {} IS DISTINCT FROM {} THEN '{column}' END", text('b', column), text('a', column))
+        })
         .collect();
     let differ = if differ.is_empty() { "NULL".to_owned() } else { differ.join(", ") };
     let shown: Vec<String> = keys.iter().map(|key| format!("COALESCE(b.{key}, a.{key}) AS {key}")).collect();

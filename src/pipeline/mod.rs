@@ -82,7 +82,13 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         let start = Instant::now();
         let before = session.methods().models().spent();
         let (table, label) = (step.query.writes.clone().unwrap_or_default(), step.label.as_str());
-        let span = tracing::info_span!("stage", stage = step.query.name, table, method = label, n_rows = tracing::field::Empty);
+        let span = tracing::info_span!(
+            "stage",
+            stage = step.query.name,
+            table,
+            method = label,
+            n_rows = tracing::field::Empty
+        );
         let done = stage::run(session, step, &plan, observer).instrument(span.clone()).await;
         if done.is_err() {
             // The query has ended, the calls under way have not: their replies are paid for.

@@ -265,11 +265,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Units that this run did not select stay as they are.
-    fn keep_selected(
-        &self,
-        reasons: &mut BTreeMap<String, BTreeSet<String>>,
-        hook: Option<&HookPoint>,
-    ) -> Result<()> {
+    fn keep_selected(&self, reasons: &mut BTreeMap<String, BTreeSet<String>>, hook: Option<&HookPoint>) -> Result<()> {
         let Some(hook) = hook else { return Ok(()) };
         let units = self.plan.settings.neurons.units(hook)?;
         let selected: BTreeSet<String> = units.units().iter().map(ToString::to_string).collect();

@@ -112,7 +112,8 @@ impl Run {
         if stored.corpus != self.row.corpus || stored.model.as_deref().is_some_and(|model| model != plan.model.id()) {
             return None;
         }
-        let other = |stored: &Option<String>, now: Option<&str>| stored.is_some() && now.is_some() && stored.as_deref() != now;
+        let other =
+            |stored: &Option<String>, now: Option<&str>| stored.is_some() && now.is_some() && stored.as_deref() != now;
         if other(&stored.weights_hash, Some(plan.model.weights_hash())) {
             return Some("the model has other weights".to_owned());
         }

@@ -155,7 +155,7 @@ struct Pinned(Option<DeltaTable>);
 /// Whatever takes a stage's rows.
 enum Sink {
     /// New rows beside those that are there.
-    Append(TableWriter),
+    Append(Box<TableWriter>),
     /// Rows in the place of others of the same keys.
     Replace(TableReplacer, BTreeSet<String>),
 }
@@ -459,7 +459,7 @@ impl Stage<'_> {
             true => {
                 let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
                 let origin = self.origin().await?;
-                Ok(Sink::Append(TableWriter::over(table, self.definition, origin)?))
+                Ok(Sink::Append(Box::new(TableWriter::over(table, self.definition, origin)?)))
             }
             false => Ok(Sink::Replace(self.replacer(pinned).await?, BTreeSet::new())),
         }

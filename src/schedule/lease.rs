@@ -36,6 +36,20 @@ pub(super) fn fault(path: &Path, source: object_store::Error) -> Error {
     Error::Store { url: path.to_string(), source: Box::new(source) }
 }
 
+/// This machine, by the name it has.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+}
+
+/// Whether a holder is a process of this machine that has ended: nobody need wait for its lease to run out.
+fn is_gone(holder: &str) -> bool {
+    let mut parts = holder.rsplitn(3, ':').skip(1);
+    let (process, of) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let here = of == machine() && process.parse::<u32>().is_ok() && std::path::Path::new("/proc/self").exists();
+    here && !std::path::Path::new("/proc").join(process).exists()
+}
+
 /// What a file of a lease says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Entry {
@@ -79,8 +93,7 @@ impl Leases {
     /// When the lake's store cannot be opened.
     pub fn of(lake: &Lake, pipeline: &str) -> Result<Self> {
         let (store, folder) = folder(lake, pipeline)?;
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let machine = if machine.trim().is_empty() { "localhost" } else { machine.trim() };
+        let machine = machine();
         // Two loops in one process, or a process whose number is another's after a restart, are different holders.
         let seed = hash::text(&format!("{machine} {} {:p} {:?}", std::process::id(), &folder, Utc::now()));
         let holder = format!("{machine}:{}:{}", std::process::id(), &seed[..8]);
@@ -98,7 +111,7 @@ impl Leases {
             if let Some((number, path)) = newest {
                 let Some(entry) = self.read(&path).await? else { continue };
                 // One that lasts longer than leases do was written by a clock that is not ours.
-                if entry.until > now && entry.until <= now + LASTS * 2 {
+                if entry.until > now && entry.until <= now + LASTS * 2 && !is_gone(&entry.holder) {
                     return Ok(Claim::Busy(entry.holder));
                 }
                 next = number + 1;
@@ -140,7 +153,8 @@ impl Leases {
             Ok(_) => {}
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 // A store that made the file and lost its answer is asked again by its client, and then says that it is there.
-                let ours = self.read(&path).await?.is_some_and(|entry| entry.holder == self.holder && entry.until == until);
+                let ours =
+                    self.read(&path).await?.is_some_and(|entry| entry.holder == self.holder && entry.until == until);
                 if !ours {
                     return Ok(false);
                 }

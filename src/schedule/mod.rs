@@ -157,7 +157,11 @@ impl<'a> Keeper<'a> {
             Some(state) if state.kept_until <= now + SET_BACK => Ok(state),
             Some(state) => {
                 let kept_until = self.timetable.shown(state.kept_until);
-                tracing::warn!(pipeline = self.name, kept_until, "the clock was set back; its times are kept from now on");
+                tracing::warn!(
+                    pipeline = self.name,
+                    kept_until,
+                    "the clock was set back; its times are kept from now on"
+                );
                 let state = State { kept_until: now, ..state };
                 self.states.save(&state).await?;
                 Ok(state)

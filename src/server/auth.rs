@@ -68,7 +68,9 @@ impl Token {
 
 /// Lets through who may ask.
 pub(crate) async fn admit(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
-    let page = request.method() == Method::GET && !request.uri().path().starts_with("/api/");
+    // What programs ask for is refused in their way.
+    let program = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
+    let page = request.method() == Method::GET && !program;
     // The page that asks for the token, and what it looks like.
     let login = request.uri().path() == "/login" || request.uri().path().starts_with("/assets/");
     if let Err(problem) = same_site(request.method(), request.headers()) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use arrow::array::ArrayRef;
+use arrow::compute::SortOptions;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use chrono::TimeDelta;
 use datafusion::execution::context::SessionContext;
@@ -36,6 +37,8 @@ const FEW: usize = 8;
 const CHECKPOINT_EVERY: u64 = 10;
 /// Times that an exchange of files is begun again.
 const TRIES: usize = 5;
+/// Rows are sorted as scans take them to be.
+const ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
 /// The shortest time that files of old versions are kept, unless forced: no reader holds a version longer.
 const SHORTEST: Duration = Duration::from_secs(24 * 3_600);
 
@@ -266,7 +269,11 @@ async fn exchange(
         return Ok(found);
     }
     let origin = run.origin(lake).await?;
-    let order = definition.order_columns.iter().map(|column| col(column.as_str()).sort(true, false)).collect();
+    let order = definition
+        .order_columns
+        .iter()
+        .map(|column| col(column.as_str()).sort(!ORDER.descending, ORDER.nulls_first))
+        .collect();
     let mut rows = scan(context, table, files.clone()).await?.sort(order)?.execute_stream().await?;
     let mut writer = new_writer(table, definition, &origin)?;
     let mut added: Vec<Add> = Vec::new();
@@ -327,10 +334,17 @@ async fn in_order(
     for file in files {
         let columns: Vec<Expr> = definition.order_columns.iter().map(|column| col(column.as_str())).collect();
         let rows = scan(context, table, vec![file.clone()]).await?.select(columns)?;
-        let types = rows.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let types = rows
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| SortField::new_with_options(field.data_type().clone(), ORDER))
+            .collect();
         let converter = RowConverter::new(types)?;
-        // The parts of one file, one after the other, are its rows in the order in which they stand.
-        let mut rows = futures::stream::iter(rows.execute_stream_partitioned().await?).flatten();
+        // On one thread, rows come in the order in which they stand in the file.
+        let (mut state, plan) = rows.into_parts();
+        state.config_mut().options_mut().execution.target_partitions = 1;
+        let mut rows = DataFrame::new(state, plan).execute_stream().await?;
         let mut stretch: Option<(OwnedRow, OwnedRow)> = None;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
@@ -384,3 +398,6 @@ async fn vacuum(table: DeltaTable, what: &Maintenance) -> Result<usize> {
         .await?;
     Ok(metrics.files_deleted.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub mod lake;
 pub(crate) mod lease;
 pub(crate) mod nested_text;
 pub mod maintenance;
+pub(crate) mod nested_text;
 pub mod replace;
 pub mod runs;
 pub(crate) mod scan;

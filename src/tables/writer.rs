@@ -171,7 +171,11 @@ impl TableWriter {
     }
 }
 
-pub(super) fn new_writer(table: &DeltaTable, definition: &TableDefinition, origin: &Origin) -> Result<RecordBatchWriter> {
+pub(super) fn new_writer(
+    table: &DeltaTable,
+    definition: &TableDefinition,
+    origin: &Origin,
+) -> Result<RecordBatchWriter> {
     let properties = file_properties(definition)?;
     Ok(RecordBatchWriter::for_table(table)?
         .with_writer_properties(properties)

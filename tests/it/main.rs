@@ -17,8 +17,6 @@ mod corpora;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
-mod disk_full;
-#[cfg(test)]
 mod durable_replies;
 #[cfg(test)]
 mod echo;

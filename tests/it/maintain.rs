@@ -53,7 +53,8 @@ fn many_files_become_one_and_no_reader_or_writer_is_harmed() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             while !done.load(Ordering::SeqCst) || n_reads.load(Ordering::SeqCst) == 0 {
-                let whole = number(lake, "SELECT count(*) FROM scores s JOIN explanations e ON e.explanation = s.explanation");
+                let whole =
+                    number(lake, "SELECT count(*) FROM scores s JOIN explanations e ON e.explanation = s.explanation");
                 // A unit has twelve scores, and is there as a whole or not at all.
                 assert!(whole >= 6 * 12 && whole % 12 == 0, "{whole}");
                 n_reads.fetch_add(1, Ordering::SeqCst);
@@ -77,7 +78,10 @@ fn many_files_become_one_and_no_reader_or_writer_is_harmed() {
         let sql = format!("SELECT count(DISTINCT run) FROM {table}");
         assert!(number(lake, &sql) >= 1);
     }
-    assert_eq!(ok(path, &["maintain", "--lake", "lake"]), "nothing to do: files are few and sorted, and no old ones are due to be removed\n");
+    assert_eq!(
+        ok(path, &["maintain", "--lake", "lake"]),
+        "nothing to do: files are few and sorted, and no old ones are due to be removed\n"
+    );
     // Searches find what they found, and the new units too.
     let again = ok(path, &search);
     assert!(found.len() <= again.len(), "{found} {again}");

@@ -68,7 +68,8 @@ fn metrics_of_a_scheduler_tell_of_its_runs() {
         .spawn()
         .unwrap();
     let address = address(&mut child);
-    assert!(get(&address, "/metrics", None).starts_with("HTTP/1.1 401"));
+    let refused = get(&address, "/metrics", None);
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
     let start = Instant::now();
     let shown = loop {
         let shown = get(&address, "/metrics", Some("0123456789abcdef0123"));

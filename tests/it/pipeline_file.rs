@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::support::{
-    LITTLE, TABLES, assert_same, finish, little_corpus, little_file, neuronlake, number, ok, program, rows, run, values, written,
+    LITTLE, TABLES, assert_same, finish, little_corpus, little_file, neuronlake, number, ok, program, rows, run,
+    values, written,
 };
 
 fn file(folder: &Path, more: &str, sections: &str) {
@@ -40,10 +41,7 @@ fn a_check_tells_everything_that_is_wrong_at_once() {
     }
     assert!(!folder.path().join("lake").exists(), "a check writes nothing");
     file(folder.path(), "", "");
-    assert_eq!(
-        ok(folder.path(), &["pipeline", "check", "tiny.toml"]),
-        "'tiny' is a pipeline: 1 model over 1 corpus\n"
-    );
+    assert_eq!(ok(folder.path(), &["pipeline", "check", "tiny.toml"]), "'tiny' is a pipeline: 1 model over 1 corpus\n");
     let ran = neuronlake(folder.path(), &["pipeline", "run", "bad.toml"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
     assert!(!folder.path().join("lake").exists(), "{}", ran.err);
@@ -78,7 +76,8 @@ fn another_setting_remakes_what_follows_from_it_and_nothing_else() {
     file(path, "", "[scores]\nwindows = 2\n");
     let summary = pipeline(path, &[]);
     let after = rows(path, "lake", "*");
-    for table in ["documents", "token_sequences", "neurons", "activation_records", "token_activations", "explanations"] {
+    for table in ["documents", "token_sequences", "neurons", "activation_records", "token_activations", "explanations"]
+    {
         assert_eq!(after[table], before[table], "{table} is not made of that setting: {summary}");
     }
     run(path, "fresh", &[&LITTLE[..], &["--windows", "2"]].concat());
@@ -112,6 +111,37 @@ fn texts_written_anew_are_simulated_and_scored_anew() {
 }
 
 #[test]
+fn another_query_of_the_scores_makes_them_anew_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    file(path, "", "");
+    pipeline(path, &[]);
+    let before = rows(path, "lake", "*");
+    fs::create_dir(path.join("queries")).unwrap();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries/pipeline/60_scores.sql");
+    let text = fs::read_to_string(own).unwrap();
+    // Of the metrics one is left out: its old rows must go.
+    let fewer = text.replace(
+        "\nORDER BY neuron, explanation",
+        "\nWHERE o['metric'] <> 'absolute_dev_explained'\nORDER BY neuron, explanation",
+    );
+    assert_ne!(fewer, text);
+    fs::write(path.join("queries/60_scores.sql"), fewer).unwrap();
+    file(path, "", "[collection]\nqueries = \"queries\"\n");
+    pipeline(path, &[]);
+    let after = rows(path, "lake", "*");
+    for table in TABLES.into_iter().filter(|table| *table != "scores") {
+        assert_eq!(after[table], before[table], "{table}");
+    }
+    assert_eq!((before["scores"].len(), after["scores"].len()), (4 * 12, 4 * 9));
+    assert!(pipeline(path, &[]).contains(NOTHING));
+    // Without the folder the scores are those of the program again.
+    file(path, "", "");
+    pipeline(path, &[]);
+    assert_eq!(rows(path, "lake", "*")["scores"].len(), before["scores"].len());
+}
+
+#[test]
 fn another_text_in_the_corpus_is_followed_to_the_scores() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -133,7 +163,8 @@ fn another_text_in_the_corpus_is_followed_to_the_scores() {
     assert!(pipeline(path, &[]).contains(NOTHING));
     // Nothing is left of what the corpus no longer holds.
     let lake = path.join("lake");
-    let orphans = "SELECT count(*) FROM activation_records r LEFT ANTI JOIN token_sequences s ON s.sequence = r.sequence";
+    let orphans =
+        "SELECT count(*) FROM activation_records r LEFT ANTI JOIN token_sequences s ON s.sequence = r.sequence";
     assert_eq!(number(&lake.to_string_lossy(), orphans), 0);
 }
 

@@ -98,6 +98,22 @@ fn a_run_cut_short_by_a_signal_is_gone_on_with() {
 }
 
 #[test]
+fn a_scheduler_that_is_killed_is_gone_on_with_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    file(path, "nightly.toml", "* * * * * *");
+    let mut child = start(path, &["schedule", "nightly.toml"]);
+    wait_until("the first table", || path.join("lake/documents/_delta_log").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    run(path, "whole", &LITTLE);
+    // Its lease is still there, but the process that held it is not.
+    let rest = ok(path, &["schedule", "--once", "nightly.toml"]);
+    assert!(rest.contains("units scored"), "{rest}");
+    assert_same(&values(path, "lake"), &values(path, "whole"));
+}
+
+#[test]
 fn what_cannot_be_scheduled_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

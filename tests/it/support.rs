@@ -26,8 +26,9 @@ pub(crate) const LITTLE: [&str; 6] = ["--corpus", "little.jsonl", "--layers", "0
 /// Writes 48 short texts, one window each, as `little.jsonl`: enough for documents of every split.
 pub(crate) fn little_corpus(folder: &Path) {
     let words = [
-        "the", "sea", "was", "cold", "and", "a", "king", "rode", "over", "hills", "with", "three", "ships", "of", "bread", "in",
-        "old", "songs", "she", "said", "that", "rain", "would", "come", "from", "north", "before", "night",
+        "the", "sea", "was", "cold", "and", "a", "king", "rode", "over", "hills", "with", "three", "ships", "of",
+        "bread", "in", "old", "songs", "she", "said", "that", "rain", "would", "come", "from", "north", "before",
+        "night",
     ];
     let mut seed = 7_u64;
     let mut text = String::new();
@@ -85,6 +86,8 @@ pub(crate) fn clean(command: &mut Command, folder: &Path) {
         "NEURONLAKE_LAKE",
         "NEURONLAKE_TOKEN",
         "NEURONLAKE_LOG",
+        "NEURONLAKE_LOG_FORMAT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         "NEURONLAKE_BASE_URL",
         "NEURONLAKE_API_KEY",
         "OPENAI_API_KEY",

@@ -161,7 +161,19 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         // Pages show what the functions say of themselves, and run subject models over texts.
         "server",
-        &["docs", "error", "functions", "hash", "metrics", "models", "pipeline", "search", "session", "simulations", "tables"],
+        &[
+            "docs",
+            "error",
+            "functions",
+            "hash",
+            "metrics",
+            "models",
+            "pipeline",
+            "search",
+            "session",
+            "simulations",
+            "tables",
+        ],
     ),
     (
         "cli",

@@ -203,7 +203,8 @@ fn go_together(file: &PipelineFile, document: &DeTable<'_>, session: &Session, f
     let Ok(parts) = file.parts(crate::pipeline::settings::Regenerate::Changed, None) else { return };
     let Some(part) = parts.first() else { return };
     // What is wrong with a name was told above.
-    if let Err(error @ Error::MethodModel { .. }) = crate::pipeline::methods::Methods::find(&part.settings, session.methods())
+    if let Err(error @ Error::MethodModel { .. }) =
+        crate::pipeline::methods::Methods::find(&part.settings, session.methods())
     {
         let known = file.scores.simulator.list().iter().all(|name| session.methods().simulator(name).is_ok());
         let explained = file.explanations.explainer.list().iter().all(|name| session.methods().explainer(name).is_ok());

@@ -138,7 +138,8 @@ fn one_line(text: &str) -> String {
 
 /// The message with what stands there, where it does not say so.
 fn with_value(text: &str, message: &str, span: Option<Range<usize>>) -> String {
-    let there = span.and_then(|span| text.get(span)).map(str::trim).filter(|there| !there.is_empty() && there.len() < 60);
+    let there =
+        span.and_then(|span| text.get(span)).map(str::trim).filter(|there| !there.is_empty() && there.len() < 60);
     match there {
         Some(there) if !message.contains(there.trim_matches('"')) => format!("{message}, got {there}"),
         _ => message.to_owned(),

@@ -88,7 +88,8 @@ pub async fn run_file(
     }
     report.spent = session.methods().models().spent();
     if read.file.retention.maintain {
-        report.maintained = maintain(session.context(), session.lake(), &Maintenance::keeping(read.file.retention.days)).await?;
+        report.maintained =
+            maintain(session.context(), session.lake(), &Maintenance::keeping(read.file.retention.days)).await?;
     }
     report.took = start.elapsed();
     Ok(report)

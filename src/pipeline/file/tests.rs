@@ -158,10 +158,8 @@ fn the_page_tells_of_every_key_and_of_no_other() {
         let heading = if section.is_empty() { "## The file itself".to_owned() } else { format!("## `{section}`") };
         let (_, rest) = page.split_once(&format!("{heading}\n")).unwrap_or_else(|| panic!("no heading '{heading}'"));
         let part = rest.split("\n## ").next().unwrap();
-        let told: Vec<String> = part
-            .lines()
-            .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
-            .collect();
+        let told: Vec<String> =
+            part.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect();
         let named = |key: &&String| !sections.iter().any(|section| section.trim_matches(['[', ']']) == key.as_str());
         let known: Vec<String> = keys(section).iter().filter(named).cloned().collect();
         assert_eq!(told, known, "docs/pipeline.md, {heading}");
