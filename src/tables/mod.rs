@@ -8,7 +8,6 @@ pub mod definition;
 pub(crate) mod files;
 pub mod lake;
 pub(crate) mod lease;
-pub(crate) mod nested_text;
 pub mod maintenance;
 pub(crate) mod nested_text;
 pub mod replace;
