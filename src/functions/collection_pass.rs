@@ -437,7 +437,8 @@ impl Checkpoint {
 /// Writes beside the file and renames, so that the name never stands for half a file.
 fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     let fault = |source| Error::File { path: path.to_owned(), source };
-    let partial = path.with_extension("partial");
+    // Another process may be writing the same.
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let mut file = BufWriter::new(File::create(&partial).map_err(fault)?);
     write(&mut file)?;
     file.flush().map_err(fault)?;
