@@ -43,9 +43,32 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 enum Held {
     /// A file that this process has locked.
-    File(File),
+    File(Option<HeldFile>),
     /// An object that this process rewrites in a task.
     Object(Option<HeldObject>),
+}
+
+#[derive(Debug)]
+struct HeldFile {
+    file: File,
+    path: PathBuf,
+    /// The lake's folder, where the lease made it: one that is still empty goes with the lease.
+    made: Option<PathBuf>,
+}
+
+impl HeldFile {
+    /// Leaves no trace: a run that is refused has written nothing. Folders that hold something stay.
+    fn remove(self) {
+        // Under the lock: whoever waits finds that the name is gone and makes a new file.
+        let _ = std::fs::remove_file(&self.path);
+        drop(self.file);
+        if let Some(folder) = self.path.parent() {
+            let _ = std::fs::remove_dir(folder);
+        }
+        if let Some(root) = self.made {
+            let _ = std::fs::remove_dir(root);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -75,7 +98,12 @@ impl Lease {
                 let path = bucket.prefix.clone().join(FOLDER).join(file);
                 Held::Object(Some(take_object(bucket, path, name, waits).await?))
             }
-            (None, Some(root)) => Held::File(lock_telling(root.join(FOLDER).join(file), name, waits).await?),
+            (None, Some(root)) => {
+                let made = (!root.exists()).then(|| root.clone());
+                let path = root.join(FOLDER).join(file);
+                let file = lock_telling(path.clone(), name, waits).await?;
+                Held::File(Some(HeldFile { file, path, made }))
+            }
             (None, None) => return Err(Error::internal("a lake that is neither a folder nor a bucket")),
         };
         Ok(Self { held })
@@ -84,7 +112,11 @@ impl Lease {
     /// Lets others in. One that cannot be removed runs out by itself.
     pub(crate) async fn release(mut self) {
         match &mut self.held {
-            Held::File(file) => drop(file.unlock()),
+            Held::File(file) => {
+                if let Some(file) = file.take() {
+                    file.remove();
+                }
+            }
             Held::Object(object) => {
                 if let Some(object) = object.take() {
                     object.remove().await;
@@ -96,11 +128,19 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Held::Object(object) = &mut self.held
-            && let Some(object) = object.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(object.remove());
+        match &mut self.held {
+            Held::File(file) => {
+                if let Some(file) = file.take() {
+                    file.remove();
+                }
+            }
+            Held::Object(object) => {
+                if let Some(object) = object.take()
+                    && let Ok(runtime) = tokio::runtime::Handle::try_current()
+                {
+                    runtime.spawn(object.remove());
+                }
+            }
         }
     }
 }
@@ -126,14 +166,21 @@ pub(crate) async fn lock_file(path: PathBuf, name: &str) -> Result<File> {
 
 async fn lock_telling(path: PathBuf, name: &str, waits: &(dyn Fn() + Send + Sync)) -> Result<File> {
     let fault = |source| Error::File { path: path.clone(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(fault)?;
-    }
-    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(fault)?;
     let mut wait = LOOK_AGAIN.0;
     loop {
+        let file = match open(&path) {
+            Ok(file) => file,
+            // Its holder removed the folder between two steps of ours.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(|at| !at.exists()) => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Err(e) => return Err(fault(e)),
+        };
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) if is_at(&file, &path) => return Ok(file),
+            // A holder removed it just before.
+            Ok(()) => continue,
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(source)) => return Err(fault(source)),
         }
@@ -144,6 +191,29 @@ async fn lock_telling(path: PathBuf, name: &str, waits: &(dyn Fn() + Send + Sync
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LOOK_AGAIN.1);
     }
+}
+
+fn open(path: &std::path::Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    File::options().write(true).create(true).truncate(false).open(path)
+}
+
+/// Whether a path still stands for a file that was opened by it.
+#[cfg(unix)]
+fn is_at(file: &File, path: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// As above where files that are open cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &std::path::Path) -> bool {
+    path.exists()
 }
 
 async fn take_object(

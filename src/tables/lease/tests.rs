@@ -30,6 +30,30 @@ async fn one_at_a_time_and_the_next_when_it_is_released() {
 }
 
 #[tokio::test]
+async fn on_a_disk_a_lease_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("lake");
+    let lake = Lake::at(root.to_str().unwrap()).unwrap();
+    let lease = Lease::take(&lake, "a").await.unwrap();
+    assert!(root.join(FOLDER).is_dir());
+    lease.release().await;
+    assert!(!root.exists(), "the lake was not there and is empty");
+    std::fs::create_dir(&root).unwrap();
+    Lease::take(&lake, "a").await.unwrap().release().await;
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    // Many who make and remove the file at once: still one at a time.
+    let inside = std::sync::atomic::AtomicU32::new(0);
+    let visit = async || {
+        let lease = Lease::take(&lake, "a").await.unwrap();
+        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0, "two hold it");
+        tokio::task::yield_now().await;
+        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        lease.release().await;
+    };
+    futures::future::join_all((0..20).map(|_| visit())).await;
+}
+
+#[tokio::test]
 async fn a_lease_that_nobody_renews_is_taken_over() {
     let (_folder, lakes) = lakes();
     let bucket = lakes[1].bucket().unwrap();
