@@ -117,7 +117,7 @@ pub(crate) async fn activations(arguments: &Arguments, command: &Activations) ->
     match &command.action {
         ActivationsAction::Store(command) => store_rows(arguments, command).await,
         ActivationsAction::Shuffle(command) => shuffle_rows(arguments, command).await,
-        ActivationsAction::List { lake } => list(&lake.open()?),
+        ActivationsAction::List { lake } => list(&lake.open().await?),
     }
 }
 
@@ -130,7 +130,7 @@ async fn store_rows(arguments: &Arguments, command: &StoreCommand) -> Result<()>
         });
     }
     let splits = command.splits.iter().map(|split| split.parse()).collect::<Result<Vec<Split>>>()?;
-    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
+    let session = pipeline_session(Lake::reach(&command.lake).await?, LanguageModelOptions::default())?;
     let settings = Settings {
         model: command.model.clone(),
         corpus: command.corpus.clone(),
@@ -224,7 +224,7 @@ async fn shuffle_rows(arguments: &Arguments, command: &ShuffleCommand) -> Result
             got: command.memory.to_string(),
         });
     }
-    let store = chosen(&command.lake.open()?, command.name.as_deref())?;
+    let store = chosen(&command.lake.open().await?, command.name.as_deref())?;
     let options = ShuffleOptions { seed: command.seed, memory_limit: (command.memory * f64::from(1 << 30)) as usize };
     let done = shuffle_store(arguments, store.clone(), options).await?;
     if !arguments.quiet {

@@ -58,7 +58,7 @@ pub(crate) struct Diff {
 
 pub(crate) async fn history(command: &History) -> Result<()> {
     let definition = named(&command.table)?;
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(command.lake.open().await?, SessionOptions::default())?;
     let values = [
         ("table".to_owned(), Parameter::Text(definition.name.clone())),
         ("top".to_owned(), Parameter::Integer(command.top as i64)),
@@ -72,7 +72,7 @@ pub(crate) async fn diff(command: &Diff) -> Result<()> {
         Some(text) => Parameter::condition("--where", text)?,
         None => Parameter::everything(),
     };
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(command.lake.open().await?, SessionOptions::default())?;
     // Said of both kinds of difference: two versions of one table.
     let rows = row_changes(&before, &after, &condition, command.top)?;
     if before.definition.name != "scores" {

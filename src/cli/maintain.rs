@@ -36,7 +36,7 @@ pub(crate) async fn maintain(command: &Maintain) -> Result<()> {
         expected: "a number of days".to_owned(),
         got: command.keep_days.to_string(),
     })?;
-    let session = open(command.lake.open()?, SessionOptions::default())?;
+    let session = open(command.lake.open().await?, SessionOptions::default())?;
     let what = Maintenance { tables: command.tables.clone(), keep, forced: command.force, dry_run: command.dry_run };
     let reports = maintenance::maintain(session.context(), session.lake(), &what).await?;
     let mut text = String::new();

@@ -142,15 +142,15 @@ pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
     match &command.action {
         SaeAction::Train(command) => train::train(arguments, command).await,
         SaeAction::Import(command) => import_one(command).await,
-        SaeAction::Export(command) => export(command),
-        SaeAction::List { format, lake } => list(lake.open()?, *format).await,
+        SaeAction::Export(command) => export(command).await,
+        SaeAction::List { format, lake } => list(lake.open().await?, *format).await,
         SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,
         SaeAction::Encode(command) => encode(arguments, command).await,
     }
 }
 
 async fn import_one(command: &Import) -> Result<()> {
-    let session = open(Lake::at(&command.lake)?, SessionOptions::default())?;
+    let session = open(Lake::reach(&command.lake).await?, SessionOptions::default())?;
     let settings = ImportSettings {
         path: command.path.clone(),
         model: command.model.clone(),
@@ -163,8 +163,8 @@ async fn import_one(command: &Import) -> Result<()> {
     print(&format!("{id}: read as {format}, its latents are units of '{hook_point}'\n"))
 }
 
-fn export(command: &Export) -> Result<()> {
-    let folder = folder(&command.lake.open()?)?;
+async fn export(command: &Export) -> Result<()> {
+    let folder = folder(&command.lake.open().await?)?;
     let latents = Autoencoders::in_folder(folder).get(&command.autoencoder)?;
     if command.folder.exists() {
         let file = command.folder.display().to_string();
@@ -188,7 +188,7 @@ async fn list(lake: Lake, format: Format) -> Result<()> {
 }
 
 async fn encode(arguments: &Arguments, command: &Encode) -> Result<()> {
-    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
+    let session = pipeline_session(Lake::reach(&command.lake).await?, LanguageModelOptions::default())?;
     let settings = Settings {
         model: command.model.clone(),
         corpus: command.corpus.clone(),

@@ -60,7 +60,7 @@ pub(crate) struct Evaluate {
 }
 
 pub(crate) async fn evaluate(arguments: &Arguments, command: &Evaluate) -> Result<()> {
-    let session = pipeline_session(Lake::at(&command.lake)?, LanguageModelOptions::default())?;
+    let session = pipeline_session(Lake::reach(&command.lake).await?, LanguageModelOptions::default())?;
     let hook = format!("*/{}", command.autoencoder);
     let settings = Settings {
         model: command.model.clone(),

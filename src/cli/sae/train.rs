@@ -142,7 +142,7 @@ fn magnitude(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> {
-    let lake = command.lake.open()?;
+    let lake = command.lake.open().await?;
     let store = chosen(&lake, command.store.as_deref())?;
     let manifest = store.whole()?;
     let wanted = wanted(command, store.name(), &manifest)?;
