@@ -159,7 +159,7 @@ pub(crate) fn documentation() -> Documentation {
          autoencoder is an id of table sparse_autoencoders or the hook point of its latents. Nothing dense is ever made: the rows of \
          a batch of tokens are encoded to their firings at once. neurons and options are those of collect_activations.",
         "encode(model, corpus, autoencoder [, neurons [, options]])",
-        "SELECT neuron, count(*) AS n_firings FROM encode('default', 'default', 'example_sae') \
-         GROUP BY neuron ORDER BY n_firings DESC, neuron LIMIT 3",
+        "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM encode('default', 'default', 'example_sae') \
+         GROUP BY sequence, position)",
     )
 }
