@@ -46,7 +46,11 @@ impl TableFunctionImpl for Encode {
         let mut values = table_arguments("encode", &ARGUMENTS, 3, args.exprs())?;
         let named = text_argument("encode", ARGUMENTS[2], &values[2])?;
         if !named.contains('/') {
-            values[2] = ScalarValue::from(format!("*/{named}"));
+            let model = self.host.models.get(&text_argument("encode", ARGUMENTS[0], &values[0])?)?;
+            // A hook point of the model itself is refused when rows are asked for.
+            if model.select_hook_points(&named).is_err() {
+                values[2] = ScalarValue::from(format!("*/{named}"));
+            }
         }
         let request = Arc::new(Request::parse("encode", &values, &self.host)?);
         stream::table(
