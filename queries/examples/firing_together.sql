@@ -1,5 +1,5 @@
 -- summary: The latents that fire where one latent fires: share of both among either (jaccard), correlation of firing (phi), pointwise mutual information.
--- reads: latent_statistics, activations
+-- reads: latent_statistics, sparse_autoencoders, activations
 -- params: $autoencoder = 'example_sae', $neuron = 0, $limit = 10
 SELECT
     p.other_neuron,

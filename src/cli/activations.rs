@@ -18,6 +18,7 @@ use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::functions::FirstToken;
 use crate::models::hook_points::HookPoint;
+use crate::models::subject_model::SubjectModel;
 use crate::neurons::pass::PassProgress;
 use crate::pipeline::settings::Settings;
 use crate::tables::lake::Lake;
@@ -142,7 +143,8 @@ async fn store_rows(arguments: &Arguments, command: &StoreCommand) -> Result<()>
         to: Some("token_sequences".to_owned()),
         ..Settings::default()
     };
-    let hooks = hook_points(&session.models().get(&command.model)?.as_ref(), &command.hooks)?;
+    let model = session.models().get(&command.model)?;
+    let hooks = hook_points(&model, &command.hooks)?;
     run_pipeline(arguments, &session, &settings).await?;
     let settings = StoreSettings {
         model: command.model.clone(),
@@ -178,7 +180,7 @@ async fn store_rows(arguments: &Arguments, command: &StoreCommand) -> Result<()>
     Ok(())
 }
 
-fn hook_points(model: &crate::models::subject_model::SubjectModel, patterns: &[String]) -> Result<Vec<HookPoint>> {
+fn hook_points(model: &SubjectModel, patterns: &[String]) -> Result<Vec<HookPoint>> {
     let mut hooks = Vec::new();
     for pattern in patterns {
         for hook in model.select_hook_points(pattern)? {

@@ -46,7 +46,11 @@ impl TableFunctionImpl for Encode {
         let mut values = table_arguments("encode", &ARGUMENTS, 3, args.exprs())?;
         let named = text_argument("encode", ARGUMENTS[2], &values[2])?;
         if !named.contains('/') {
-            values[2] = ScalarValue::from(format!("*/{named}"));
+            let model = self.host.models.get(&text_argument("encode", ARGUMENTS[0], &values[0])?)?;
+            // A hook point of the model itself is refused when rows are asked for.
+            if model.select_hook_points(&named).is_err() {
+                values[2] = ScalarValue::from(format!("*/{named}"));
+            }
         }
         let request = Arc::new(Request::parse("encode", &values, &self.host)?);
         stream::table(
@@ -159,7 +163,7 @@ pub(crate) fn documentation() -> Documentation {
          autoencoder is an id of table sparse_autoencoders or the hook point of its latents. Nothing dense is ever made: the rows of \
          a batch of tokens are encoded to their firings at once. neurons and options are those of collect_activations.",
         "encode(model, corpus, autoencoder [, neurons [, options]])",
-        "SELECT neuron, count(*) AS n_firings FROM encode('default', 'default', 'example_sae') \
-         GROUP BY neuron ORDER BY n_firings DESC, neuron LIMIT 3",
+        "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM encode('default', 'default', 'example_sae') \
+         GROUP BY sequence, position)",
     )
 }
