@@ -72,11 +72,8 @@ pub(crate) async fn pipeline(arguments: &Arguments, command: &Pipeline) -> Resul
 
 /// A lake and settings that do not stand in the way of finding what else is wrong.
 fn session_to_check(read: &ReadFile) -> Result<crate::session::Session> {
-    let mut file = read.file.clone();
-    if Lake::at(&file.lake).is_err() {
-        file.lake = "./lake".to_owned();
-    }
-    session(&file, check::counting())
+    let lake = Lake::at(&read.file.lake).or_else(|_| Lake::at("./lake"))?;
+    session(lake, check::counting())
 }
 
 fn counted(n: usize, one: &str, many: &str) -> String {
@@ -89,7 +86,7 @@ async fn run(arguments: &Arguments, command: &PipelineRun) -> Result<()> {
     let regenerate = if command.full { Regenerate::All } else { Regenerate::Changed };
     let mut languages = read.file.languages()?;
     languages.counts_only = command.dry_run;
-    let engine = session(&read.file, languages)?;
+    let engine = session(Lake::reach(&read.file.lake).await?, languages)?;
     if command.dry_run {
         for part in read.file.parts(regenerate, command.only.as_deref())? {
             print(&format!("model '{}', corpus '{}'\n", part.settings.model, part.settings.corpus_id()))?;

@@ -147,7 +147,7 @@ impl Scheduled {
         let read = ReadFile::open(&self.path)?.well_formed()?;
         let languages: LanguageModelOptions = read.file.languages()?;
         let file: &PipelineFile = &read.file;
-        let engine = session(file, languages)?;
+        let engine = session(Lake::reach(&file.lake).await?, languages)?;
         *self.asking.lock() = Some(Arc::clone(engine.methods()));
         let bars = Bars::new(Verbosity::Quiet);
         let report = Box::pin(run_file(&read, &engine, Regenerate::Changed, None, &bars)).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Part, PipelineFile, ReadFile, check};
+use super::{Part, ReadFile, check};
 use crate::completions::budget::Spent;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::error::Result;
@@ -61,10 +61,10 @@ impl RunReport {
 /// Opens the engine that runs a file; models are loaded on first use.
 ///
 /// # Errors
-/// When the lake or what the file says of language models cannot be used.
-pub fn session(file: &PipelineFile, options: LanguageModelOptions) -> Result<Session> {
+/// When what the file says of language models cannot be used.
+pub fn session(lake: Lake, options: LanguageModelOptions) -> Result<Session> {
     let options = SessionOptions { batch_rows: BATCH_ROWS, languages: options, ..SessionOptions::default() };
-    Session::open(Lake::at(&file.lake)?, Arc::new(Models::default()), options)
+    Session::open(lake, Arc::new(Models::default()), options)
 }
 
 /// Runs a file: what is missing, and what is out of date, or everything.
