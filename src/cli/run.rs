@@ -21,7 +21,8 @@ pub(crate) async fn run(arguments: &Arguments, command: &Run) -> Result<()> {
     let lake = Lake::reach(&command.lake).await?;
     let languages = LanguageModelOptions { counts_only: command.dry_run, ..command.language.options()? };
     let engine = command.engine.clone();
-    let session = open(lake, SessionOptions { batch_rows: BATCH_ROWS, languages, engine, ..SessionOptions::default() })?;
+    let session =
+        open(lake, SessionOptions { batch_rows: BATCH_ROWS, languages, engine, ..SessionOptions::default() })?;
     if command.dry_run {
         return estimate::estimate(&session, &settings).await;
     }

@@ -34,10 +34,9 @@ pub struct Origin {
 impl Origin {
     /// What the log says of a commit.
     pub(super) fn properties(&self) -> CommitProperties {
-        let properties =
-            CommitProperties::default()
-                .with_metadata([("neuronlake.run".to_owned(), self.run.as_str().into())])
-                .with_max_retries(COMMIT_TRIES);
+        let properties = CommitProperties::default()
+            .with_metadata([("neuronlake.run".to_owned(), self.run.as_str().into())])
+            .with_max_retries(COMMIT_TRIES);
         match &self.work {
             // The number only has to be one: that the same work was committed by another is what the log refuses.
             Some(work) => properties.with_application_transaction(Transaction::new(format!("neuronlake/{work}"), 1)),

@@ -103,7 +103,8 @@ fn a_query_outlives_a_worker_that_is_killed() {
     let lake = small_lake();
     let mut cluster = Cluster::start(lake, 2);
     // Long enough for a worker to die in the middle of it.
-    let query = "SELECT a.split, count(*) AS pairs, sum(abs(a.expected[1] - b.expected[1]) * abs(c.sequence % 7)) > 0 AS any
+    let query =
+        "SELECT a.split, count(*) AS pairs, sum(abs(a.expected[1] - b.expected[1]) * abs(c.sequence % 7)) > 0 AS any
                  FROM simulations a JOIN simulations b ON a.hook_point = b.hook_point
                  JOIN simulations c ON b.neuron = c.neuron
                  GROUP BY a.split ORDER BY a.split";
