@@ -138,7 +138,12 @@ impl Session {
         let views =
             of_kind(Kind::View).map(|query| View { name: query.name.clone(), sql: query.sql.clone() }).collect();
         let search = Arc::new(SearchIndex::new(&lake));
-        let schema = Arc::new(LakeSchema::new(lake.clone(), views, Arc::new(IndexedViews::new(&search))));
+        let schema = Arc::new(LakeSchema::new(
+            lake.clone(),
+            views,
+            Arc::new(IndexedViews::new(&search)),
+            options.engine.folder_columns(),
+        ));
         schema.attach(&context);
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("main", schema)?;

@@ -22,6 +22,7 @@ use datafusion_proto::protobuf::LogicalPlanNode;
 use super::Session;
 use crate::error::{Error, Result};
 use crate::tables::codec::{LakeCodec, can_be_told};
+use crate::tables::scan::FolderColumns;
 
 /// Where queries are computed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +64,14 @@ impl fmt::Display for Engine {
 }
 
 impl Engine {
+    /// How this engine's tables show the columns whose values are names of folders.
+    pub(super) fn folder_columns(&self) -> FolderColumns {
+        match self {
+            Self::Local => FolderColumns::Dictionaries,
+            Self::Ballista(_) => FolderColumns::Texts,
+        }
+    }
+
     /// The state of a session that computes here, changed to compute on this engine.
     pub(super) fn upgrade(&self, state: SessionState) -> EngineResult<SessionState> {
         let Self::Ballista(address) = self else { return Ok(state) };

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::definition::{TableDefinition, table, tables};
 use super::lake::{Lake, TableVersion};
-use super::scan;
+use super::scan::{self, FolderColumns};
 use super::versions::split_version;
 use crate::error::Error;
 
@@ -39,6 +39,7 @@ pub(crate) struct LakeSchema {
     lake: Lake,
     views: Vec<View>,
     materialised: Arc<dyn Materialised>,
+    folders: FolderColumns,
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
     // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
@@ -58,8 +59,13 @@ impl std::fmt::Debug for LakeSchema {
 }
 
 impl LakeSchema {
-    pub(crate) fn new(lake: Lake, views: Vec<View>, materialised: Arc<dyn Materialised>) -> Self {
-        Self { lake, views, materialised, session: OnceLock::new(), opened: Mutex::default() }
+    pub(crate) fn new(
+        lake: Lake,
+        views: Vec<View>,
+        materialised: Arc<dyn Materialised>,
+        folders: FolderColumns,
+    ) -> Self {
+        Self { lake, views, materialised, folders, session: OnceLock::new(), opened: Mutex::default() }
     }
 
     /// Names the session that plans the views; called once, by the session itself.
@@ -79,7 +85,7 @@ impl LakeSchema {
         let Some(stored) = self.lake.open(definition).await? else {
             return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
         };
-        let rows = scan::rows(&stored).await?;
+        let rows = scan::rows(&stored, self.folders).await?;
         // What was committed, or made anew, in between may or may not be in what was read.
         if let Some(version) = version
             && stored.version() == Some(version.number)
@@ -119,7 +125,7 @@ impl SchemaProvider for LakeSchema {
             (Some(definition), None) => self.newest(definition).await.map(Some),
             (Some(definition), Some(version)) => {
                 let stored = self.lake.open_version(definition, version).await?;
-                Ok(Some(scan::rows(&stored).await?))
+                Ok(Some(scan::rows(&stored, self.folders).await?))
             }
             (None, Some(version)) if self.views.iter().any(|view| view.name == base) => Err(Error::Argument {
                 argument: format!("table '{name}'"),

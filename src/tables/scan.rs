@@ -119,11 +119,23 @@ impl std::fmt::Debug for TableScan {
     }
 }
 
+/// How a table shows the columns whose values are names of folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FolderColumns {
+    /// As dictionaries: two bytes a row.
+    Dictionaries,
+    /// As texts: what workers send to each other has no dictionaries, and plans must say so from the start.
+    Texts,
+}
+
 /// The rows of the version that is open: by a scan of its files where they hold nothing but rows, else by Delta's provider.
-pub(crate) async fn rows(table: &DeltaTable) -> Result<Arc<dyn TableProvider>, Error> {
+pub(crate) async fn rows(table: &DeltaTable, folders: FolderColumns) -> Result<Arc<dyn TableProvider>, Error> {
     let delta = table.table_provider().await?;
     let Some(list) = FileList::of(table)? else { return Ok(delta) };
-    let schema = delta.schema();
+    let schema = match folders {
+        FolderColumns::Dictionaries => delta.schema(),
+        FolderColumns::Texts => without_dictionaries(&delta.schema()),
+    };
     Ok(Arc::new(TableScan { delta: Some(delta), ..TableScan::new(list, schema)? }))
 }
 
@@ -248,6 +260,17 @@ impl TableProvider for TableScan {
             None => not_impl_err!("rows are written by the process that opened the table, not by a worker"),
         }
     }
+}
+
+fn without_dictionaries(schema: &Schema) -> SchemaRef {
+    let plain = |field: &FieldRef| match field.data_type() {
+        DataType::Dictionary(_, values) => Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone())),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new_with_metadata(
+        schema.fields().iter().map(plain).collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    ))
 }
 
 fn contains_subquery(filter: &Expr) -> bool {

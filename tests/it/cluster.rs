@@ -127,9 +127,9 @@ fn a_query_outlives_a_worker_that_is_killed() {
 
 #[test]
 fn servers_beyond_this_machine_need_a_word() {
-    let line = refused(Path::new("/"), &["scheduler", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 1);
+    let line = refused(Path::new("/"), &["scheduler", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 2);
     assert!(line.contains("--trusted-network"), "{line}");
-    let line = refused(Path::new("/"), &["worker", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 1);
+    let line = refused(Path::new("/"), &["worker", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 2);
     assert!(line.contains("--trusted-network"), "{line}");
     let line = refused(Path::new("/"), &["sql", "--lake", small_lake(), "--engine", "spark://x", "SELECT 1"], 2);
     assert!(line.contains("ballista://"), "{line}");

@@ -181,6 +181,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "activation_store",
             "autoencoders",
             "completions",
+            "distributed",
             "documents",
             "error",
             "exchange",

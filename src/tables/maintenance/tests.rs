@@ -91,7 +91,7 @@ async fn many_files_become_one_and_a_dry_run_only_says_so() {
     assert_eq!((report.files_before, report.files_after), (5, 1));
     assert_eq!(sums(&context, &lake).await, before);
     // The commit names a run that says what it was.
-    let commits = lake.commits(documents()).unwrap();
+    let commits = lake.commits(documents()).await.unwrap();
     let last = commits.last().unwrap();
     assert_eq!((last.operation.as_deref(), last.n_rows_added), (Some("OPTIMIZE"), Some(0)));
     assert!(last.run.is_some());
