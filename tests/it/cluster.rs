@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
-use crate::support::{clean, finish, ok, program, refused, small_lake};
+use crate::support::{clean, finish, neuronlake, ok, program, refused, small_lake};
 
 /// A scheduler and its workers, until this is dropped.
 struct Cluster {
@@ -131,6 +131,7 @@ fn servers_beyond_this_machine_need_a_word() {
     assert!(line.contains("--trusted-network"), "{line}");
     let line = refused(Path::new("/"), &["worker", "--lake", small_lake(), "--listen", "0.0.0.0:0"], 2);
     assert!(line.contains("--trusted-network"), "{line}");
-    let line = refused(Path::new("/"), &["sql", "--lake", small_lake(), "--engine", "spark://x", "SELECT 1"], 2);
-    assert!(line.contains("ballista://"), "{line}");
+    let ran = neuronlake(Path::new("/"), &["sql", "--lake", small_lake(), "--engine", "spark://x", "SELECT 1"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("expected 'local' or the scheduler's address"), "{}", ran.err);
 }
