@@ -63,6 +63,12 @@ pub async fn write_parquet(session: &Session, condition: Option<&str>, folder: &
         } else if definition.schema.field_with_name("hook_point").is_err() {
             // Its rows are not about units.
             continue;
+        } else if definition.schema.field_with_name("neuron").is_err() {
+            // Autoencoders, whose latents are units of a hook point.
+            format!(
+                "SELECT {columns} FROM {name} t JOIN (SELECT DISTINCT u_model, u_hook_point FROM ({units}) c) u \
+                 ON u.u_model = t.model AND u.u_hook_point = t.hook_point ORDER BY t.model, t.hook_point"
+            )
         } else if definition.schema.field_with_name("corpus").is_ok() {
             format!(
                 "SELECT {columns} FROM {name} t JOIN ({units}) u ON {of_unit} AND u.u_corpus = t.corpus \

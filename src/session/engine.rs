@@ -20,7 +20,6 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::Session;
-use crate::error::{Error, Result};
 use crate::tables::codec::{LakeCodec, can_be_told};
 use crate::tables::scan::FolderColumns;
 
@@ -35,9 +34,9 @@ pub enum Engine {
 }
 
 impl FromStr for Engine {
-    type Err = Error;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let address = |text: &str| {
             let (host, port) = text.rsplit_once(':')?;
             (!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)).then(|| text.to_owned())
@@ -45,11 +44,9 @@ impl FromStr for Engine {
         match text.strip_prefix("ballista://").map(|rest| address(rest.trim_end_matches('/'))) {
             Some(Some(address)) => Ok(Self::Ballista(address)),
             None if text == "local" => Ok(Self::Local),
-            _ => Err(Error::Argument {
-                argument: "--engine".to_owned(),
-                expected: "'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050'".to_owned(),
-                got: text.to_owned(),
-            }),
+            _ => Err(format!(
+                "expected 'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050', got '{text}'"
+            )),
         }
     }
 }

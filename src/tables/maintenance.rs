@@ -26,7 +26,7 @@ use object_store::ObjectStoreExt;
 use super::definition::{TableDefinition, tables};
 use super::lake::Lake;
 use super::runs::RunRow;
-use super::writer::{Origin, is_contended, new_writer};
+use super::writer::{Origin, commit_fault, is_contended, new_writer};
 use crate::error::{Error, Result};
 
 /// Bytes of a file that is not made larger.
@@ -296,7 +296,7 @@ async fn exchange(
         .await;
     match committed {
         Ok(done) => table.state = Some(done.snapshot()),
-        Err(error) => return Err(Error::TableWrite { table: definition.name.clone(), source: Box::new(error) }),
+        Err(error) => return Err(commit_fault(definition, error)),
     }
     Ok(found)
 }
