@@ -70,6 +70,7 @@ mod s3;
 mod s3_faults;
 #[cfg(test)]
 mod s3_server;
+#[cfg(test)]
 mod schedule;
 #[cfg(test)]
 mod search;
