@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::arguments::{Arguments, ExistingLake, positive};
 use super::language::LanguageArguments;
+use super::serve::{bytes, interrupted};
 use super::{open, print};
 use crate::distributed;
 use crate::distributed::worker::WorkerOptions;
@@ -81,7 +82,10 @@ pub(crate) async fn scheduler(_: &Arguments, command: &Scheduler) -> Result<()> 
     let session = open(command.lake.open().await?, SessionOptions::default())?;
     let scheduler = distributed::scheduler::Scheduler::bind(command.listen, session).await?;
     print(&format!("scheduler: ballista://{}\n", scheduler.address()))?;
-    scheduler.serve().await
+    tokio::select! {
+        served = scheduler.serve() => served,
+        () = interrupted() => Ok(()),
+    }
 }
 
 pub(crate) async fn worker(arguments: &Arguments, command: &Worker) -> Result<()> {
@@ -94,7 +98,7 @@ pub(crate) async fn worker(arguments: &Arguments, command: &Worker) -> Result<()
         scheduler: command.scheduler,
         listen: command.listen,
         tasks: command.tasks.or(arguments.threads).unwrap_or_else(cores),
-        memory: (command.memory * f64::from(1 << 30)) as u64,
+        memory: bytes("--memory", command.memory)? as u64,
         work: own.path.clone(),
     };
     print(&format!("worker: {} at a time for ballista://{}\n", options.tasks, options.scheduler))?;

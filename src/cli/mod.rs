@@ -79,7 +79,8 @@ pub fn main() -> ExitCode {
 async fn interrupted(command: &Command) {
     let prompts = matches!(command, Command::Sql(sql) if sql.query.is_none() && sql.file.is_none());
     // A server, a worker and a schedule end what is under way by themselves.
-    let prompts = prompts || matches!(command, Command::Serve(_) | Command::Worker(_) | Command::Schedule(_));
+    let prompts = prompts
+        || matches!(command, Command::Serve(_) | Command::Scheduler(_) | Command::Worker(_) | Command::Schedule(_));
     if prompts || tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -141,7 +141,7 @@ pub async fn run_prompt(executor: &mut impl Executor, view: View, history: Optio
 /// Runs the statements and commands of a file or a pipe; the last statement needs no semicolon.
 ///
 /// # Errors
-/// The first error of a statement ends the script; `CorpusRead`-like faults of the input are [`Error::Terminal`].
+/// The first error of a statement ends the script; faults of the input are [`Error::Terminal`].
 pub async fn run_script(executor: &mut impl Executor, view: View, input: impl BufRead) -> Result<()> {
     Session { view, statements: Statements::default() }.run_lines(input, executor, 0).await?;
     Ok(())

@@ -77,7 +77,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         false => Models::only(command.models.clone()),
     };
     let limits = QueryLimits {
-        memory: bytes(command.query_memory)?,
+        memory: bytes("--query-memory", command.query_memory)?,
         time: Duration::from_secs(command.query_seconds),
         rows: command.query_rows,
         at_once: command.queries_at_once,
@@ -153,10 +153,11 @@ pub(super) async fn interrupted() {
     }
 }
 
-fn bytes(gib: f64) -> Result<usize> {
+/// Bytes of a number of GiB that an argument gives.
+pub(super) fn bytes(argument: &str, gib: f64) -> Result<usize> {
     if !(gib.is_finite() && gib >= 0.01) {
         return Err(Error::Argument {
-            argument: "--query-memory".to_owned(),
+            argument: argument.to_owned(),
             expected: "at least 0.01 GiB".to_owned(),
             got: gib.to_string(),
         });

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::documents::emit::{Emitter, Flow};
 use crate::documents::lines::Lines;
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 
 /// The fields that the embedded corpus has.
@@ -16,7 +17,7 @@ const FIELDS_SHOWN: usize = 20;
 /// Reads the text field of every line into the emitter; blank lines are skipped, `null` counts as an empty text.
 ///
 /// # Errors
-/// Those of [`Lines::next`], and `CorpusField`.
+/// Those of [`Lines::next`], and [`CorpusError::Field`].
 pub(crate) fn read_json_lines(mut lines: Lines, field: &str, emitter: &mut Emitter) -> Result<Flow> {
     while let Some(mut object) = next_object(&mut lines, field)? {
         let text = take_text(&lines, &mut object, field)?;
@@ -70,7 +71,7 @@ fn take_text(lines: &Lines, object: &mut Map<String, Value>, field: &str) -> Res
 }
 
 fn fault(lines: &Lines, field: &str, reason: String) -> Error {
-    Error::CorpusField { url: lines.url().to_owned(), line: lines.number(), field: field.to_owned(), reason }
+    CorpusError::Field { url: lines.url().to_owned(), line: lines.number(), field: field.to_owned(), reason }.into()
 }
 
 /// What a JSON value is, for messages.

@@ -4,7 +4,8 @@ use std::io::{BufRead, Read};
 
 use crate::documents::format::Compression;
 use crate::documents::open::{Opened, read_error};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::error::corpus::CorpusError;
 
 /// The mark that some editors put before a UTF-8 text; no part of the text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -52,7 +53,7 @@ impl Lines {
     /// The next line with its line end, `None` after the last.
     ///
     /// # Errors
-    /// `NotUtf8`, `DocumentTooLong`, `CorpusCompression`, `CorpusRead`, `Store`.
+    /// [`CorpusError`], `Store`.
     pub(crate) fn next(&mut self) -> Result<Option<&str>> {
         self.offset += self.line.len() as u64;
         self.line.clear();
@@ -63,14 +64,16 @@ impl Lines {
             return Ok(None);
         }
         if n > self.max_bytes {
-            return Err(Error::DocumentTooLong { url: self.url.clone(), offset: self.offset, limit: self.max_bytes });
+            let (url, offset, limit) = (self.url.clone(), self.offset, self.max_bytes);
+            return Err(CorpusError::DocumentTooLong { url, offset, limit }.into());
         }
         self.number += 1;
         match std::str::from_utf8(&self.line) {
             Ok(line) if self.offset == 0 => Ok(Some(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line))),
             Ok(line) => Ok(Some(line)),
             Err(error) => {
-                Err(Error::NotUtf8 { url: self.url.clone(), offset: self.offset + error.valid_up_to() as u64 })
+                let offset = self.offset + error.valid_up_to() as u64;
+                Err(CorpusError::NotUtf8 { url: self.url.clone(), offset }.into())
             }
         }
     }

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use crate::documents::emit::Emitter;
 use crate::documents::format::Format;
 use crate::documents::source::CorpusFile;
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 
 /// The `url` that means the corpus inside the program.
@@ -90,8 +91,7 @@ impl CorpusSpec {
 /// line comes for sixteen times as long, at a line end. Documents without text are dropped and counted, [`CorpusStream::n_dropped`].
 ///
 /// # Errors
-/// The stream ends with the first error: `CorpusNotFound`, `CorpusUrl`, `CorpusFormat`, `File`, `Store`, `CorpusRead`, `CorpusCompression`, `NotUtf8`,
-/// `CorpusField`, `CorpusColumn`, `CorpusParquet`, `DocumentTooLong`, and `CorpusEmpty` if there was no document at all.
+/// The stream ends with the first error: a [`CorpusError`], `File` or `Store`; [`CorpusError::Empty`] if there was no document at all.
 /// Outside a tokio runtime it yields one `Internal` error.
 pub fn read_corpus(spec: &CorpusSpec) -> CorpusStream {
     let n_dropped = Arc::new(AtomicU64::new(0));
@@ -182,7 +182,7 @@ fn read_all(spec: &CorpusSpec, handle: &Handle, mut emitter: Emitter) {
     match outcome {
         Ok(()) if emitter.n_documents() == 0 && spec.limit != Some(0) => {
             let n_dropped = emitter.n_dropped();
-            emitter.fail(Error::CorpusEmpty { url: source::shown_url(&spec.url), n_dropped });
+            emitter.fail(CorpusError::Empty { url: source::shown_url(&spec.url), n_dropped }.into());
         }
         Ok(()) => emitter.finish(),
         Err(error) => emitter.fail(error),

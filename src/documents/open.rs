@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::documents::format::Compression;
 use crate::documents::source::{CorpusFile, Place};
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 
 /// The corpus that every copy of the program carries.
@@ -77,9 +78,9 @@ pub(crate) fn read_error(url: &str, compression: Option<Compression>, source: io
     );
     match compression {
         Some(compression) if damaged => {
-            Error::CorpusCompression { url: url.to_owned(), codec: compression.as_str(), source }
+            CorpusError::Compression { url: url.to_owned(), codec: compression.as_str(), source }.into()
         }
-        _ => Error::CorpusRead { url: url.to_owned(), source },
+        _ => CorpusError::Read { url: url.to_owned(), source }.into(),
     }
 }
 

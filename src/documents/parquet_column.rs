@@ -20,6 +20,7 @@ use crate::documents::emit::{Emitter, Flow};
 use crate::documents::jsonl::names;
 use crate::documents::source::{CorpusFile, Place};
 use crate::documents::store_chunks::StoreChunks;
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 
 /// Rows decoded at a time: few, because one text may be a book.
@@ -30,7 +31,7 @@ const BATCH_ROWS: usize = 64;
 /// Pages are decoded one after the other, so memory does not grow with the row groups; only the wanted column is read.
 ///
 /// # Errors
-/// `CorpusColumn`, `CorpusParquet`, `File`, `Store`.
+/// [`CorpusError::Column`], [`CorpusError::Parquet`], `File`, `Store`.
 pub(crate) fn read_column(file: &CorpusFile, handle: &Handle, column: &str, emitter: &mut Emitter) -> Result<Flow> {
     // The decoder checks most of what a damaged file may say, not all; its panics are the file's fault, not ours.
     catch_unwind(AssertUnwindSafe(|| read_batches(file, handle, column, emitter))).unwrap_or_else(|panic| {
@@ -105,7 +106,7 @@ fn text_column(
     schema: &SchemaRef,
     descriptor: &SchemaDescriptor,
 ) -> Result<ProjectionMask> {
-    let fault = |reason| Error::CorpusColumn { url: file.url.clone(), column: column.to_owned(), reason };
+    let fault = |reason| Error::from(CorpusError::Column { url: file.url.clone(), column: column.to_owned(), reason });
     let Some((index, field)) = schema.column_with_name(column) else {
         return Err(fault(names("columns", schema.fields().iter().map(|field| field.name().as_str()))));
     };
@@ -120,7 +121,7 @@ fn text_column(
 }
 
 fn damaged(file: &CorpusFile, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::CorpusParquet { url: file.url.clone(), source: source.into() }
+    CorpusError::Parquet { url: file.url.clone(), source: source.into() }.into()
 }
 
 /// Damaged data, unless the decoder passes a store's fault on.

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::documents::format::{self, Compression, Format};
 use crate::documents::{CorpusSpec, DEFAULT_CORPUS};
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 use crate::tables::store::{open_store, shown};
 
@@ -88,11 +89,11 @@ pub(crate) fn shown_url(url: &str) -> String {
 }
 
 fn bad_url(url: &str, reason: String) -> Error {
-    Error::CorpusUrl { url: shown_url(url), reason }
+    CorpusError::Url { url: shown_url(url), reason }.into()
 }
 
 fn not_found(url: &str) -> Error {
-    Error::CorpusNotFound { url: url.to_owned() }
+    CorpusError::NotFound { url: url.to_owned() }.into()
 }
 
 /// Local file, folder or pattern; `url` is what the user wrote.
@@ -212,12 +213,12 @@ fn with_formats(
             Some((format, compression)) => found.push(CorpusFile { url: name, place, format, compression }),
             None if unknown == UnknownEnding::Skip => tracing::debug!(file = name, "file skipped, unknown ending"),
             None => {
-                return Err(Error::CorpusFormat { url: name, known: format::KNOWN });
+                return Err(CorpusError::Format { url: name, known: format::KNOWN }.into());
             }
         }
     }
     if found.is_empty() {
-        return Err(Error::CorpusFormat { url: url.to_owned(), known: format::KNOWN });
+        return Err(CorpusError::Format { url: url.to_owned(), known: format::KNOWN }.into());
     }
     Ok(found)
 }

@@ -18,6 +18,7 @@ use super::lines::Lines;
 use super::open::decompressed;
 use super::text::read_text;
 use super::{CorpusSpec, DEFAULT_CORPUS, Document, read_corpus};
+use crate::error::corpus::CorpusError;
 use crate::error::{Error, Result};
 
 /// Reads everything; the number of dropped texts comes second.
@@ -162,9 +163,9 @@ fn text_is_cut_at_blank_lines_and_end_of_text_marks() {
 #[test]
 fn a_document_has_a_largest_size() {
     let error = cut(&b"x".repeat(101), &[7], 0, 100).expect_err("a line of 101 bytes");
-    assert!(matches!(error, Error::DocumentTooLong { offset: 0, limit: 100, .. }), "{error}");
+    assert!(matches!(error, Error::Corpus(CorpusError::DocumentTooLong { offset: 0, limit: 100, .. })), "{error}");
     let error = cut(&b"xxxxxxxxx\n".repeat(11), &[7], 0, 100).expect_err("lines of 110 bytes in all");
-    assert!(matches!(error, Error::DocumentTooLong { offset: 0, limit: 100, .. }), "{error}");
+    assert!(matches!(error, Error::Corpus(CorpusError::DocumentTooLong { offset: 0, limit: 100, .. })), "{error}");
     assert_eq!(cut(&b"x".repeat(100), &[7], 0, 100).expect("a line of 100 bytes").len(), 1);
 }
 
@@ -235,7 +236,7 @@ proptest! {
         bytes.push(0xff);
         bytes.extend(tail.into_bytes());
         let error = cut(&bytes, &sizes, 0, 1 << 20).expect_err("0xff is not UTF-8");
-        let found = matches!(error, Error::NotUtf8 { offset, .. } if offset == text.len() as u64);
+        let found = matches!(error, Error::Corpus(CorpusError::NotUtf8 { offset, .. }) if offset == text.len() as u64);
         prop_assert!(found, "{}", error);
     }
 
@@ -474,7 +475,7 @@ fn files_of_a_web_server_are_read() {
     assert_eq!(texts(&at("x.txt")), ["one\n\ntwo"]);
     assert_eq!(texts(&at("x.jsonl.gz")), ["packed"]);
     assert_eq!(texts(&at("x.parquet")), ["a", "b", "c"]);
-    assert!(matches!(fault(&at("bad.parquet")), Error::CorpusParquet { .. }));
+    assert!(matches!(fault(&at("bad.parquet")), Error::Corpus(CorpusError::Parquet { .. })));
     assert!(matches!(fault(&at("none.txt")), Error::Store { .. }));
     let with_password = server.replace("http://", "http://user:secret@");
     let (documents, _) = read(&CorpusSpec::new(format!("{with_password}/a/x.txt"))).expect("a file");

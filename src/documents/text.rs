@@ -2,7 +2,8 @@
 
 use crate::documents::emit::{Emitter, Flow};
 use crate::documents::lines::Lines;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::error::corpus::CorpusError;
 
 /// The mark that ends a document in the corpora of GPT-2 and its kin.
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -13,7 +14,7 @@ const LINE_END_FACTOR: usize = 16;
 /// Reads a plain-text file into the emitter.
 ///
 /// # Errors
-/// Those of [`Lines::next`], and `DocumentTooLong`.
+/// Those of [`Lines::next`], and [`CorpusError::DocumentTooLong`].
 pub(crate) fn read_text(mut lines: Lines, min_chars: usize, emitter: &mut Emitter) -> Result<Flow> {
     let mut cutter = Cutter::new(min_chars);
     while let Some(line) = lines.next()? {
@@ -22,7 +23,8 @@ pub(crate) fn read_text(mut lines: Lines, min_chars: usize, emitter: &mut Emitte
         }
         if cutter.len() > lines.max_bytes() {
             let offset = lines.offset().saturating_sub(cutter.len() as u64);
-            return Err(Error::DocumentTooLong { url: lines.url().to_owned(), offset, limit: lines.max_bytes() });
+            let (url, limit) = (lines.url().to_owned(), lines.max_bytes());
+            return Err(CorpusError::DocumentTooLong { url, offset, limit }.into());
         }
     }
     Ok(cutter.finish(&mut |text| emitter.emit(text)))

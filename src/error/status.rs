@@ -33,7 +33,12 @@ impl Error {
             Self::BudgetReached { .. } => "budget",
             Self::Interrupted => "interrupted",
             Self::Internal { .. } => "internal",
-            Self::Store { .. } | Self::Delta(_) | Self::TableWrite { .. } | Self::CompletionFailed { .. } => "store",
+            Self::Store { .. }
+            | Self::LakeStore { .. }
+            | Self::Delta(_)
+            | Self::TableWrite { .. }
+            | Self::Overtaken { .. } => "store",
+            Self::CompletionFailed { .. } => "model",
             Self::DataFusion(error) => ours(error).map_or("query", Self::kind),
             other if other.exit_code() == 2 => "usage",
             _ => "data",

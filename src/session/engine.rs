@@ -12,7 +12,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -69,7 +69,8 @@ impl Engine {
         }
     }
 
-    /// The state of a session that computes here, changed to compute on this engine.
+    /// The state of a session that computes here, changed to compute on this engine. Functions are registered after it: Ballista puts
+    /// its own list, DataFusion's, in the place of what it finds.
     pub(super) fn upgrade(&self, state: SessionState) -> EngineResult<SessionState> {
         let Self::Ballista(address) = self else { return Ok(state) };
         let url = format!("http://{address}");
@@ -77,19 +78,10 @@ impl Engine {
         let remote =
             BallistaQueryPlanner::with_extension(url.clone(), config.ballista_config(), Arc::new(LakeCodec::default()));
         let planner = Planner { remote, local: DefaultPhysicalPlanner::default() };
-        let functions = (state.scalar_functions().clone(), state.aggregate_functions().clone());
-        let mut state = SessionStateBuilder::new_from_existing(state)
+        SessionStateBuilder::new_from_existing(state)
             .with_config(config.with_ballista_query_planner(Arc::new(planner)))
             .build()
-            .upgrade_for_ballista(url)?;
-        // Ballista's upgrade puts its own list of functions in the place of ours.
-        for function in functions.0.into_values() {
-            state.register_udf(function)?;
-        }
-        for function in functions.1.into_values() {
-            state.register_udaf(function)?;
-        }
-        Ok(state)
+            .upgrade_for_ballista(url)
     }
 }
 

@@ -292,7 +292,7 @@ fn no_file_is_long_and_nothing_is_left_undone() {
         .iter()
         .map(|(path, text)| (path, text.lines().count()))
         // One enum cannot be spread over files: the errors may take a little more.
-        .filter(|(path, lines)| *lines > if path.as_str() == "src/error.rs" { 740 } else { 600 })
+        .filter(|(path, lines)| *lines > if path.as_str() == "src/error.rs" { 640 } else { 600 })
         .map(|(path, lines)| format!("{path}: {lines} lines"))
         .collect();
     none("no file is longer than 600 lines", &long);
