@@ -2,7 +2,7 @@
 
 Starts `neuronlake serve` on a free port, lets VIEWERS people walk its pages for SECONDS (each waits THINK seconds between pages; 0 asks
 again at once), and prints requests a second and p50, p95 and p99 of the time until a page was whole. Each person walks a random way
-of their own (seeded) over home, browse, search and neuron pages. NEURONS bounds how many different neurons they look at: a page that
+of their own (seeded) over home, browse, search and neuron pages, which they take as browsers do, compressed. NEURONS bounds how many different neurons they look at: a page that
 was made is kept until the lake changes, so fewer neurons, or a first round that is not counted (--warm), show the server at ease.
 
 Run: scripts/load_viewer.py PROGRAM LAKE [--viewers 200] [--seconds 30] [--think 1] [--neurons 1000] [--warm]
@@ -37,10 +37,10 @@ class Connection:
     def __init__(self, host, port):
         self.host, self.port, self.reader = host, port, None
 
-    async def get(self, path):
+    async def get(self, path, encoding="identity"):
         if self.reader is None:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n\r\n".encode())
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nAccept-Encoding: {encoding}\r\n\r\n".encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         length = re.search(rb"(?i)content-length: *(\d+)", head)
@@ -59,7 +59,7 @@ async def view(number, address, neurons, until, think, latencies, errors):
     draw = random.Random(number)
     host, port = address
     connection = Connection(host, port)
-    await asyncio.sleep(draw.random() * min(think, 1.0))
+    await asyncio.sleep(draw.random() * think)
     while time.monotonic() < until:
         page = draw.random()
         if page < 0.1:
@@ -72,7 +72,7 @@ async def view(number, address, neurons, until, think, latencies, errors):
             path = draw.choice(neurons)
         begun = time.monotonic()
         try:
-            status, _ = await connection.get(path)
+            status, _ = await connection.get(path, "gzip")
             if status != 200:
                 errors.append(f"{status} {path}")
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -92,7 +92,7 @@ async def measure(arguments, address):
         connection = Connection(*address)
         begun = time.monotonic()
         for page in pages:
-            await connection.get(page)
+            await connection.get(page, "gzip")
         print(f"{len(pages)} pages made one after another: {1000 * (time.monotonic() - begun) / len(pages):.1f} ms each")
     latencies, errors = [], []
     until = time.monotonic() + arguments.seconds

@@ -1,13 +1,17 @@
 -- summary: Units that write what a unit reads, and units that read what it writes, strongest first, each with its best explanation.
 -- reads: neuron_links, neurons, explanations, scores
--- params: $model, $hook_point, $neuron, $top = 10
-WITH others AS (
-    SELECT DISTINCT other_hook_point AS hook_point, other_neuron AS neuron
+-- params: $model, $hook_point, $first_neuron, $last_neuron, $top = 10, $rows = 100
+WITH links AS (
+    SELECT neuron, direction, sign, rank, other_hook_point, other_neuron, weight
     FROM neuron_links
     WHERE model = $model
     AND hook_point = $hook_point
-    AND neuron = $neuron
+    AND neuron BETWEEN $first_neuron AND $last_neuron
     AND rank < $top
+),
+others AS (
+    SELECT DISTINCT other_hook_point AS hook_point, other_neuron AS neuron
+    FROM links
 ),
 texts AS (
     SELECT
@@ -60,6 +64,7 @@ present AS (
     WHERE e.model = $model
 )
 SELECT
+    l.neuron,
     l.direction,
     l.sign,
     l.rank,
@@ -69,7 +74,7 @@ SELECT
     t.text,
     t.score,
     p.neuron IS NOT NULL AS present
-FROM neuron_links l
+FROM links l
 LEFT JOIN present p
     ON p.hook_point = l.other_hook_point
     AND p.neuron = l.other_neuron
@@ -77,9 +82,5 @@ LEFT JOIN texts t
     ON t.hook_point = l.other_hook_point
     AND t.neuron = l.other_neuron
     AND t.place = 1
-WHERE l.model = $model
-AND l.hook_point = $hook_point
-AND l.neuron = $neuron
-AND l.rank < $top
-ORDER BY l.direction DESC, l.sign DESC, l.rank
-LIMIT 100
+ORDER BY l.neuron, l.direction DESC, l.sign DESC, l.rank
+LIMIT $rows

@@ -1,7 +1,8 @@
 -- summary: Statistics and quantiles of a unit, and the run that counted them.
 -- reads: neurons, runs
--- params: $model, $hook_point, $neuron, $corpus
+-- params: $model, $hook_point, $first_neuron, $last_neuron, $corpus, $rows = 1
 SELECT
+    n.neuron,
     n.layer,
     n.n_tokens,
     n.mean,
@@ -20,6 +21,7 @@ FROM neurons n
 LEFT JOIN runs r ON r.run = n.run
 WHERE n.model = $model
 AND n.hook_point = $hook_point
-AND n.neuron = $neuron
+AND n.neuron BETWEEN $first_neuron AND $last_neuron
 AND n.corpus = $corpus
-LIMIT 1
+ORDER BY n.neuron
+LIMIT $rows

@@ -67,11 +67,14 @@ pub(crate) struct Serve {
 pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> {
     let access = if command.allow_write { Access::Full } else { Access::Reading };
     let mut languages = command.language.options()?;
-    if !command.allow_write {
-        // A model behind a method stands after the last @.
-        let named = command.simulator.iter().map(|name| name.rsplit('@').next().unwrap_or(name).to_owned()).collect();
-        languages.permission = Permission::Listed { spend: command.allow_spend, named };
-    }
+    languages.permission = match command.allow_write {
+        true => Permission::Any { spend: command.allow_spend },
+        false => {
+            // A model behind a method stands after the last @.
+            let name = |name: &String| name.rsplit('@').next().unwrap_or(name).to_owned();
+            Permission::Listed { spend: command.allow_spend, named: command.simulator.iter().map(name).collect() }
+        }
+    };
     let models = match command.allow_write {
         true => Models::default(),
         false => Models::only(command.models.clone()),
@@ -102,6 +105,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         flight: (!command.no_flight).then_some(command.flight),
         token: Token::from_environment()?,
         access,
+        spends: command.allow_spend,
         limits,
         models: command.models.clone(),
         simulator,

@@ -72,6 +72,7 @@ mod table_versions;
 mod token_text;
 mod token_windows;
 mod unit_schema;
+mod weight_lists;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
@@ -79,6 +80,7 @@ pub use collection_pass::{CollectionOptions, FirstToken, Scratch};
 pub(crate) use collection_pass::{SequenceReader, literal, sequence_windows};
 pub(crate) use explanation_matches::IndexedViews;
 pub use methods::{Method, MethodRegistry};
+use weight_lists::{Listed, WeightLists};
 
 /// One entry of docs/functions.md.
 #[derive(Debug, Clone)]
@@ -116,6 +118,9 @@ pub(crate) fn register(context: &SessionContext, host: &Host) {
     context.register_udtf("neurons_like", Arc::new(neurons_like::NeuronsLike::new(host)));
     context.register_udtf("similar_latents", Arc::new(similar_latents::SimilarLatents::new(host)));
     context.register_udtf("logit_lens", Arc::new(logit_lens::LogitLens::new(host)));
+    for listed in [Listed::Links, Listed::Tokens] {
+        context.register_udtf(listed.name(), Arc::new(WeightLists::new(listed, &host.models)));
+    }
     context.register_udtf("table_versions", Arc::new(table_versions::TableVersions::new(host)));
 }
 
@@ -146,6 +151,8 @@ pub fn documentation() -> Vec<FunctionDoc> {
         ("neurons_like", neurons_like::documentation()),
         ("similar_latents", similar_latents::documentation()),
         ("logit_lens", logit_lens::documentation()),
+        ("weight_links", weight_lists::links_documentation()),
+        ("weight_tokens", weight_lists::tokens_documentation()),
         ("table_versions", table_versions::documentation()),
     ];
     let mut docs: Vec<FunctionDoc> = scalars

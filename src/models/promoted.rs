@@ -116,7 +116,7 @@ impl SubjectModel {
     }
 
     /// `rows · diag(final norm) · unembedding`, `[n, n_vocab]`.
-    fn logit_effects(&self, mut directions: Vec<f32>) -> Vec<f32> {
+    pub(super) fn logit_effects(&self, mut directions: Vec<f32>) -> Vec<f32> {
         let decoder = self.decoder();
         let d_model = self.config().d_model;
         let mut scratch = MatmulScratch::default();

@@ -99,6 +99,8 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "neuron_simulators",
         "neuron_statistics",
         "neuron_tokens",
+        "neuron_weight_links",
+        "neuron_weight_tokens",
         "newest_runs",
         "score_histogram",
         "score_overview",

@@ -129,13 +129,24 @@ fn same_site(method: &Method, headers: &HeaderMap) -> std::result::Result<(), Pr
         (None, _) => text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
     };
     match foreign {
-        true => Err(Problem::new(
-            "cross-site",
-            StatusCode::FORBIDDEN,
-            "refused: the request comes from another site's page",
-        )),
+        true => Err(cross_site()),
         false => Ok(()),
     }
+}
+
+/// Where a query may cost something: turns away what another site's page has a browser ask by GET. Browsers say where a request comes
+/// from; programs say nothing.
+pub(crate) async fn own_pages(request: Request, next: Next) -> Response {
+    let from = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let foreign = from.is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    match foreign && request.uri().query().is_some() {
+        true => cross_site().into_response(),
+        false => next.run(request).await,
+    }
+}
+
+fn cross_site() -> Problem {
+    Problem::new("cross-site", StatusCode::FORBIDDEN, "refused: the request comes from another site's page")
 }
 
 #[derive(serde::Deserialize)]

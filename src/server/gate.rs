@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::cmp::eq;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ParamValues;
 use datafusion::dataframe::DataFrame;
@@ -104,6 +106,16 @@ impl Asked {
     pub(crate) fn objects(&self) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
         super::rows::objects(&self.batches)
     }
+
+    /// Drops the rows whose text in a column is another.
+    pub(crate) fn keep_text(&mut self, column: &str, text: &str) -> Result<()> {
+        for batch in &mut self.batches {
+            let texts = batch.column(batch.schema().index_of(column)?);
+            let same = eq(texts, &StringArray::new_scalar(text))?;
+            *batch = filter_record_batch(batch, &same)?;
+        }
+        Ok(())
+    }
 }
 
 impl Gate {
@@ -138,8 +150,12 @@ impl Gate {
     /// # Errors
     /// As [`Session::sql`] or, where only reading is allowed, [`Session::read_only_sql`]; [`LimitReached`] for time.
     pub(crate) async fn plan(&self, sql: &str) -> Result<Planned> {
+        self.plan_with(self.access, sql).await
+    }
+
+    async fn plan_with(&self, access: Access, sql: &str) -> Result<Planned> {
         let session = self.session.with_memory(self.limits.memory);
-        let (access, sql) = (self.access, sql.to_owned());
+        let sql = sql.to_owned();
         let planning = async move {
             match access {
                 Access::Full => session.sql(&sql).await,
@@ -188,12 +204,21 @@ impl Gate {
         self.run(self.plan(sql).await?).await
     }
 
-    /// Plans a query, runs it and waits for all its rows: for pages, whose queries have a LIMIT.
+    /// Plans and runs a query that may only read, whatever others may: for what is asked by GET, which anybody's page can make a
+    /// browser do.
     ///
     /// # Errors
-    /// As [`Gate::query`], and whatever the query meets.
+    /// As [`Session::read_only_sql`] and [`Gate::run`].
+    pub(crate) async fn read(&self, sql: &str) -> Result<Answer> {
+        self.run(self.plan_with(Access::Reading, sql).await?).await
+    }
+
+    /// Plans a query that may only read, runs it and waits for all its rows: for pages, whose queries have a LIMIT.
+    ///
+    /// # Errors
+    /// As [`Gate::read`], and whatever the query meets.
     pub(crate) async fn rows(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let answer = self.query(sql).await?;
+        let answer = self.read(sql).await?;
         Ok((answer.schema(), answer.try_collect().await?))
     }
 

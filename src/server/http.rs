@@ -38,10 +38,13 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    Router::new()
+    let spends = app.spends;
+    let queries = Router::new()
         .merge(viewer::router(Arc::clone(&app)))
         .merge(api::router(Arc::clone(&app)))
-        .layer(middleware::from_fn_with_state(app, kept_pages::keep))
+        .layer(middleware::from_fn_with_state(app, kept_pages::keep));
+    let queries = if spends { queries.layer(middleware::from_fn(auth::own_pages)) } else { queries };
+    queries
         .merge(auth::login(token.clone()))
         .merge(metrics::router())
         .fallback(nothing)

@@ -9,6 +9,8 @@ mod flight;
 mod gate;
 mod http;
 mod kept_pages;
+mod kept_rows;
+mod lake_state;
 pub mod limits;
 pub mod metrics;
 mod problem;
@@ -27,6 +29,7 @@ use crate::session::{Access, Session};
 use auth::Token;
 use gate::Gate;
 use kept_pages::KeptPages;
+use kept_rows::KeptRows;
 use limits::QueryLimits;
 
 /// How long open requests may take to end once the server stops.
@@ -43,6 +46,8 @@ pub struct ServerOptions {
     pub token: Option<Token>,
     /// What the session was opened with.
     pub access: Access,
+    /// Whether queries may ask language models that cost money.
+    pub spends: bool,
     /// What one query may take.
     pub limits: QueryLimits,
     /// Subject models that pages may run.
@@ -56,8 +61,10 @@ pub struct ServerOptions {
 pub(crate) struct App {
     pub(crate) gate: Gate,
     pub(crate) kept: KeptPages,
+    pub(crate) rows: KeptRows,
     pub(crate) models: Vec<String>,
     pub(crate) simulator: Option<String>,
+    pub(crate) spends: bool,
 }
 
 /// A server that listens.
@@ -75,14 +82,22 @@ impl Server {
     /// # Errors
     /// [`Error::Argument`] for an address that others can reach and no token, [`Error::Listen`] for one that is taken.
     pub async fn bind(session: Session, options: ServerOptions, engine: tokio::runtime::Handle) -> Result<Self> {
-        let http = listen(options.http, options.token.as_ref()).await?;
+        let http = listen("--listen", options.http, options.token.as_ref()).await?;
         let flight = match options.flight {
-            Some(address) => Some(listen(address, options.token.as_ref()).await?),
+            Some(address) => Some(listen("--flight", address, options.token.as_ref()).await?),
             None => None,
         };
         let kept = KeptPages::of(session.lake());
+        let rows = KeptRows::of(session.lake());
         let gate = Gate::new(session, options.access, options.limits, engine);
-        let app = Arc::new(App { gate, kept, models: options.models, simulator: options.simulator });
+        let app = Arc::new(App {
+            gate,
+            kept,
+            rows,
+            models: options.models,
+            simulator: options.simulator,
+            spends: options.spends,
+        });
         Ok(Self { app, token: options.token, http, flight })
     }
 
@@ -139,10 +154,10 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr, token: Option<&Token>) -> Result<TcpListener> {
+async fn listen(argument: &str, address: SocketAddr, token: Option<&Token>) -> Result<TcpListener> {
     if token.is_none() && !address.ip().is_loopback() {
         return Err(Error::Argument {
-            argument: "--listen".to_owned(),
+            argument: argument.to_owned(),
             expected: format!("a loopback address such as 127.0.0.1, or a token in {}", auth::TOKEN_VARIABLE),
             got: address.to_string(),
         });

@@ -84,14 +84,24 @@ fn kind(error: &Error) -> (&'static str, StatusCode) {
         Error::Limit(LimitReached::Stalled) => ("stalled", StatusCode::REQUEST_TIMEOUT),
         Error::Refused { .. } | Error::Leak { .. } => ("refused", StatusCode::FORBIDDEN),
         Error::BudgetReached { .. } => ("budget", StatusCode::PAYMENT_REQUIRED),
-        Error::Argument { .. }
-        | Error::HookPointUnknown { .. }
-        | Error::NeuronOutOfRange { .. }
-        | Error::QueryUnknown { .. }
-        | Error::MethodUnknown { .. }
-        | Error::MethodModel { .. }
-        | Error::ModelNotFound { .. } => ("argument", StatusCode::BAD_REQUEST),
-        Error::Search(error) if error.is_usage() => ("argument", StatusCode::BAD_REQUEST),
+        // What the model's side of the line said, or did not say.
+        Error::ApiKeyRefused { .. }
+        | Error::CompletionRefused { .. }
+        | Error::CompletionFailed { .. }
+        | Error::ReplyMalformed { .. } => ("model", StatusCode::BAD_GATEWAY),
+        Error::ContextTooShort { .. }
+        | Error::LogProbabilitiesMissing { .. }
+        | Error::LogProbabilitiesShifted { .. }
+        | Error::Untrustworthy { .. } => ("model", StatusCode::UNPROCESSABLE_ENTITY),
+        Error::LengthMismatch { .. }
+        | Error::MetricUnknown { .. }
+        | Error::ModelNotFound { .. }
+        | Error::SequencesMissing { .. }
+        | Error::SequenceTooLong { .. }
+        | Error::SplitFractions { .. }
+        | Error::SplitStrategyUnknown { .. }
+        | Error::SplitUnknown { .. }
+        | Error::TokenOutOfRange { .. } => ("argument", StatusCode::BAD_REQUEST),
         Error::DataFusion(error) => match error.find_root() {
             // A file of the lake that cannot be read.
             DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => {
@@ -100,6 +110,7 @@ fn kind(error: &Error) -> (&'static str, StatusCode) {
             // Whatever else the engine says it says about the statement: values that cannot be cast, plans it cannot make.
             _ => ("query", StatusCode::BAD_REQUEST),
         },
+        usage if usage.exit_code() == 2 => ("argument", StatusCode::BAD_REQUEST),
         _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
     }
 }

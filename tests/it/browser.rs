@@ -105,6 +105,8 @@ async fn a_walk_from_a_search_to_a_download() {
     // The same by keyboard: the focus tells, arrow keys go on.
     browser.script("arguments[0].focus({ preventScroll: true })", Some(&token)).await;
     assert!(browser.text(&tooltip).await.contains(&format!("activation {value}")));
+    let label = browser.script("return document.activeElement.getAttribute('aria-label')", None).await;
+    assert!(label.as_str().unwrap().contains(&format!("activation {value}")), "told to a screen reader too: {label}");
     let moved =
         "const at = [...document.activeElement.parentElement.children]; return at.indexOf(document.activeElement)";
     let before = browser.script(moved, None).await.as_i64().unwrap();
@@ -187,7 +189,11 @@ async fn a_text_is_looked_into_token_by_token() {
     wait_for(&browser, &server, "the token before", |here| here.contains("position=1")).await;
 
     // On a phone nothing but tables and code is wider than the screen.
-    for page in ["/", "/text?q=The+king", "/compare", "/sql?q=SELECT+*+FROM+scores", "/browse"] {
+    let unit = "/neuron/neuronlake-default/blocks.1.mlp.hook_post/3";
+    let stacked = format!("{unit}?view=stacked&values=yes");
+    for page in
+        ["/", "/text?q=The+king", "/compare", "/sql?q=SELECT+*+FROM+scores", "/browse", "/search?q=the", unit, &stacked]
+    {
         browser.open(&format!("{}{page}", server.http)).await;
         let wide = browser.script("return document.documentElement.scrollWidth", None).await;
         assert!(wide.as_i64().unwrap() <= 390, "{page} is {wide} wide");

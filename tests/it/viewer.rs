@@ -129,7 +129,8 @@ async fn a_neuron_page_says_what_sql_says() {
         "Top windows",
         "Random windows",
         "Largest mean activation",
-        "Promoted, by the output weights",
+        "Promoted, by weights",
+        "Downstream: what reads it",
         "data-key=\"ArrowRight\"",
     ] {
         assert!(shown.contains(words), "{words}");
@@ -312,6 +313,43 @@ async fn an_explanation_of_ones_own_is_scored_as_the_pipeline_would() {
     assert!(shown.contains("No score:"), "no pattern, no score, but a reason: {shown}");
     assert_eq!(post(small(), "/neuron/x/y/0/score", &[("text", "a")]).await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(small(), &path).await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_page_is_the_same_whichever_neighbour_was_looked_at_before() {
+    let address = |neuron: usize| format!("/neuron/neuronlake-default/blocks.1.mlp.hook_post/{neuron}");
+    let path = links(&page(small(), "/browse").await).into_iter().find(|link| link.starts_with("/neuron/")).unwrap();
+    let last: usize = path.split('?').next().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+    for neuron in [0, 1, 2, last.min(3)] {
+        let alone = Serving::start(small_lake(), &["--simulator", "n2g"], &[("NEURONLAKE_MODELS", "/nonexistent")]);
+        assert_eq!(page(small(), &address(neuron)).await, page(&alone, &address(neuron)).await, "neuron {neuron}");
+    }
+    // The statement that is shown is of this unit alone.
+    let shown = page(small(), &address(2)).await;
+    assert!(shown.contains("neuron BETWEEN 2 AND 2"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_unit_with_very_many_rows_leaves_its_neighbours_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lake");
+    copy_folder(Path::new(small_lake()), &path);
+    let lake = Lake::at(path.to_str().unwrap()).unwrap();
+    let explanation = |neuron: usize, number: usize| {
+        json!({
+            "model": "m", "hook_point": "blocks.1.mlp.hook_post", "layer": 1, "neuron": neuron, "corpus": "c", "run": "r",
+            "explanation": format!("{neuron}-{number:05}"), "explainer": "n2g", "explainer_model": null, "sample_no": number, "round": 0,
+            "text": format!("explanation {number} of {neuron}"), "reason": null,
+        })
+    };
+    // More than a block of units may have together.
+    let many: Vec<Value> = (0..3_300).map(|number| explanation(4, number)).chain([explanation(5, 0)]).collect();
+    write(&lake, "explanations", &many).await;
+    let server = Serving::start(path.to_str().unwrap(), &[], &[("NEURONLAKE_MODELS", "/nonexistent")]);
+    let full = page(&server, "/neuron/m/blocks.1.mlp.hook_post/4").await;
+    assert!(full.contains("explanation 199 of 4") && !full.contains("explanation 200 of 4"));
+    let neighbour = page(&server, "/neuron/m/blocks.1.mlp.hook_post/5").await;
+    assert!(neighbour.contains("explanation 0 of 5") && !neighbour.contains("of 4"));
 }
 
 #[tokio::test]

@@ -71,13 +71,24 @@ pub(crate) fn with_columns(matrix: &PackedMatrix, panel: usize, vector: &[f32]) 
     (0..n).map(|i| cosine(f64::from(dots[i]), f64::from(squares[i]), vector)).collect()
 }
 
-/// Cosines of `vector` `[columns]` with some rows; `None` where one of the two is zero.
-pub(crate) fn with_rows(matrix: &PackedMatrix, rows: Range<usize>, vector: &[f32]) -> Vec<Option<f64>> {
+/// Products of `vector` `[columns]` with some rows, and of these rows with themselves.
+fn sums_of_rows(matrix: &PackedMatrix, rows: Range<usize>, vector: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let (mut dots, mut squares) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
     for (panel, part) in matrix.panels().zip(vector.chunks(PANEL)) {
         let mut padded = [0.0; PANEL];
         padded[..part.len()].copy_from_slice(part);
         row_sums(&panel[rows.start * PANEL..rows.end * PANEL], &padded, &mut dots, &mut squares);
     }
+    (dots, squares)
+}
+
+/// Cosines of `vector` `[columns]` with some rows; `None` where one of the two is zero.
+pub(crate) fn with_rows(matrix: &PackedMatrix, rows: Range<usize>, vector: &[f32]) -> Vec<Option<f64>> {
+    let (dots, squares) = sums_of_rows(matrix, rows, vector);
     dots.into_iter().zip(squares).map(|(dot, square)| cosine(dot, square, vector)).collect()
+}
+
+/// Products of `vector` `[columns]` with every row.
+pub(crate) fn row_dots(matrix: &PackedMatrix, vector: &[f32]) -> Vec<f32> {
+    sums_of_rows(matrix, 0..matrix.depth(), vector).0.into_iter().map(|dot| dot as f32).collect()
 }

@@ -5,6 +5,7 @@
 mod activations;
 mod catalog;
 mod rows;
+mod scores;
 mod search;
 mod sql;
 mod units;
@@ -47,6 +48,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .routes(routes!(units::units))
         .routes(routes!(units::unit))
         .routes(routes!(units::records))
+        .routes(routes!(scores::score))
+        .routes(routes!(scores::changes))
         .routes(routes!(search::search))
         .routes(routes!(activations::activations))
         .routes(routes!(sql::sql))

@@ -23,7 +23,7 @@ pub(super) struct Statement {
     sql: String,
     /// Values of $1, $2, …: texts, numbers, booleans or null.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     parameters: Vec<Value>,
 }
 

@@ -95,7 +95,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    fn values(&self) -> [(&'static str, Parameter); 3] {
+    pub(super) fn values(&self) -> [(&'static str, Parameter); 3] {
         [
             ("model", Parameter::Text(self.model.clone())),
             ("hook_point", Parameter::Text(self.hook_point.clone())),

@@ -23,6 +23,8 @@ pub(super) fn status(error: &Error) -> Status {
             StatusCode::PAYMENT_REQUIRED => Code::ResourceExhausted,
             StatusCode::NOT_FOUND => Code::NotFound,
             StatusCode::BAD_REQUEST => Code::InvalidArgument,
+            StatusCode::UNPROCESSABLE_ENTITY => Code::FailedPrecondition,
+            StatusCode::BAD_GATEWAY => Code::Unavailable,
             _ => Code::Internal,
         },
     };

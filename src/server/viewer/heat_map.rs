@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::numbers::digits;
 use super::palette::LEVELS;
-use super::render::visible;
+use super::render::{escape, visible};
 
 /// Characters of a token that a page shows.
 const LONGEST_TOKEN: usize = 200;
@@ -49,25 +49,28 @@ pub(crate) struct HeatMap {
     /// Whether there is anything of a simulator.
     simulated: bool,
     reason: Option<String>,
-    cells: Vec<Cell>,
+    /// The tokens as HTML. Thousands of them in a template's loop would take longer than all the rest of a page.
+    drawn: String,
     n_cut: usize,
-    /// Place of the cell with the largest activation.
-    peak: usize,
 }
 
-/// One token. Short names: a page has thousands.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+/// One token.
+#[derive(Debug, Clone, PartialEq)]
 struct Cell {
     /// The token as shown.
-    t: String,
-    /// Classes of the real value.
-    c: String,
-    /// The real value.
-    v: String,
-    /// Classes of the simulated value.
-    d: String,
-    /// The simulated value.
-    w: String,
+    text: String,
+    real: CellValue,
+    /// `None` where nothing was simulated.
+    simulated: Option<CellValue>,
+}
+
+/// A value as a cell shows it.
+#[derive(Debug, Clone, PartialEq)]
+struct CellValue {
+    /// Its digits.
+    digits: String,
+    /// Its colours on both scales.
+    classes: String,
 }
 
 /// The largest values of some windows, which the shared scale goes up to.
@@ -90,22 +93,7 @@ fn heat_map(window: &Window, real: f64) -> HeatMap {
     let normalized = window.scale.as_deref() == Some(NORMALIZED);
     let shared = Scale { real, simulated: if normalized { 10.0 } else { real } };
     let own = Scale { real: largest(&window.activations), simulated: largest(&window.expected) };
-    let simulated = !window.expected.is_empty();
-    let mut n_cut = 0;
-    let cells = window.tokens.iter().enumerate().map(|(place, token)| {
-        let (text, cut) = shown(token.as_deref().unwrap_or_default());
-        n_cut += usize::from(cut);
-        let real = window.activations.get(place).copied().flatten();
-        let expected = window.expected.get(place).copied().flatten();
-        Cell {
-            t: text,
-            c: classes(real, ("a", own.real), ("b", shared.real)),
-            v: written(real),
-            d: if simulated { classes(expected, ("s", own.simulated), ("t", shared.simulated)) } else { String::new() },
-            w: if simulated { written(expected) } else { String::new() },
-        }
-    });
-    let cells = cells.collect();
+    let cells = cells(window, own, shared);
     let peak = window.activations.iter().enumerate().max_by(|a, b| order(*a.1).total_cmp(&order(*b.1)));
     HeatMap {
         sample: window.sample.clone(),
@@ -114,12 +102,48 @@ fn heat_map(window: &Window, real: f64) -> HeatMap {
         sequence: window.sequence,
         document: window.document,
         max_activation: window.max_activation,
-        simulated,
+        simulated: !window.expected.is_empty(),
         reason: window.reason.clone(),
-        cells,
-        n_cut,
-        peak: peak.map_or(0, |(place, _)| place),
+        n_cut: window.tokens.iter().flatten().filter(|token| shown(token).1).count(),
+        drawn: drawn(&cells, peak.map_or(0, |(place, _)| place)),
     }
+}
+
+fn cells(window: &Window, own: Scale, shared: Scale) -> Vec<Cell> {
+    let cell = |(place, token): (usize, &Option<String>)| {
+        let at = |values: &[Option<f64>]| values.get(place).copied().flatten();
+        let (real, expected) = (at(&window.activations), at(&window.expected));
+        let simulated = || CellValue {
+            digits: written(expected),
+            classes: classes(expected, ("s", own.simulated), ("t", shared.simulated)),
+        };
+        Cell {
+            text: shown(token.as_deref().unwrap_or_default()).0,
+            real: CellValue { digits: written(real), classes: classes(real, ("a", own.real), ("b", shared.real)) },
+            simulated: (!window.expected.is_empty()).then(simulated),
+        }
+    };
+    window.tokens.iter().enumerate().map(cell).collect()
+}
+
+/// The tokens as HTML; the one at `peak`, where the unit fires most, can be reached by keyboard.
+fn drawn(cells: &[Cell], peak: usize) -> String {
+    let mut html = String::with_capacity(cells.len() * 100);
+    for (place, Cell { text, real, simulated }) in cells.iter().enumerate() {
+        // Classes and digits are made of letters and numbers; only the text is of others.
+        html.extend(["<span class=\"k ", &real.classes, "\" data-v=\"", &real.digits, "\""]);
+        if let Some(simulated) = simulated {
+            html.extend([" data-w=\"", &simulated.digits, "\""]);
+        }
+        html.push_str(if place == peak { " tabindex=\"0\"><bdi>" } else { "><bdi>" });
+        escape(text, &mut html);
+        html.push_str("</bdi>");
+        if let Some(simulated) = simulated {
+            html.extend(["<i class=\"", &simulated.classes, "\"></i>"]);
+        }
+        html.push_str("</span>");
+    }
+    html
 }
 
 fn order(value: Option<f64>) -> f64 {

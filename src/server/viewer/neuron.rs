@@ -40,27 +40,26 @@ pub(crate) async fn neuron(
     let switches = Switches::new(&arguments)?;
     let simulation = arguments.name("simulation")?;
     let (unit, corpora) = unit::find(&app, path, &arguments).await?;
-    let values = unit.values();
-    let of_unit = &values[..3];
-    let gate = &app.gate;
+    let corpus = unit.corpus();
     let (statistics, explained, scores, judges, simulators, records, tokens, effects) = tokio::try_join!(
-        gate.ask("neuron_statistics", &values),
-        gate.ask("neuron_explanations", &values),
-        gate.ask("neuron_scores", &values),
-        gate.ask("neuron_judges", &values),
-        gate.ask("neuron_simulators", &values),
-        gate.ask("neuron_records", &values),
-        gate.ask("neuron_tokens", &values),
-        gate.ask("neuron_effects", of_unit),
+        unit.ask(&app, "neuron_statistics", &corpus),
+        unit.ask(&app, "neuron_explanations", &corpus),
+        unit.ask(&app, "neuron_scores", &corpus),
+        unit.ask(&app, "neuron_judges", &corpus),
+        unit.ask(&app, "neuron_simulators", &corpus),
+        unit.ask(&app, "neuron_records", &corpus),
+        unit.ask(&app, "neuron_tokens", &corpus),
+        unit.ask(&app, "neuron_effects", &[]),
     )?;
     let (links, neighbours) =
-        tokio::try_join!(gate.ask("neuron_connections", of_unit), gate.ask("neuron_neighbours", of_unit))?;
+        tokio::try_join!(unit.ask(&app, "neuron_connections", &[]), unit.ask(&app, "neuron_neighbours", &[]))?;
     let (explanations, best) = explanations::joined(explained.objects()?, &scores.objects()?, &judges.objects()?);
     let (options, chosen) =
         explanations::simulations(simulators.objects()?, &scores.objects()?, &explanations, simulation);
-    let (simulated, promoted, alike) = tokio::try_join!(
+    let (link_rows, effect_rows) = (links.objects()?, effects.objects()?);
+    let (simulated, by_weights, alike) = tokio::try_join!(
         simulations(&app, &unit, chosen.as_ref()),
-        promoted(&app, &unit),
+        ByWeights::of(&app, &unit, !link_rows.is_empty(), !effect_rows.is_empty()),
         alike::alike(&app, &unit, best.as_deref()),
     )?;
 
@@ -77,7 +76,11 @@ pub(crate) async fn neuron(
         &links,
         &neighbours,
     ];
-    queries.extend(simulated.iter().chain(&promoted).chain(alike.asked.iter().flatten()));
+    let ByWeights { links: weight_links, tokens: weight_tokens, promoted } = &by_weights;
+    let more = simulated.iter().chain(weight_links).chain(weight_tokens).chain(promoted);
+    queries.extend(more.chain(&alike.asked));
+    let link_rows = weight_links.as_ref().map_or(Ok(link_rows), Asked::objects)?;
+    let effect_rows = weight_tokens.as_ref().map_or(Ok(effect_rows), Asked::objects)?;
     let (scored, samples) = maps(simulated.as_ref(), &records)?;
     let statistics = statistics.objects()?.pop();
     let link = |row: &mut Map<String, Value>| {
@@ -102,9 +105,9 @@ pub(crate) async fn neuron(
         "quantiles": statistics.as_ref().map(quantile_rows),
         "statistics": statistics,
         "tokens": with_shown_tokens(tokens.objects()?),
-        "effects": with_shown_tokens(effects.objects()?),
+        "effects": with_shown_tokens(effect_rows),
         "promoted": promoted.as_ref().map(promoted_tokens).transpose()?,
-        "links": links.objects()?.into_iter().map(|mut row| { link(&mut row); row }).collect::<Vec<_>>(),
+        "links": link_rows.into_iter().map(|mut row| { link(&mut row); row }).collect::<Vec<_>>(),
         "alike": alike.rows,
         "alike_note": alike.note,
         "simulator": app.simulator,
@@ -139,24 +142,54 @@ impl Switches {
 async fn simulations(app: &App, unit: &Unit, chosen: Option<&explanations::Simulated>) -> Result<Option<Asked>> {
     let Some(chosen) = chosen else { return Ok(None) };
     let text = |value: &str| Parameter::Text(value.to_owned());
-    let mut values = unit.values().to_vec();
-    values.push(("explanation", text(&chosen.explanation)));
-    values.push(("simulator", text(&chosen.simulator)));
-    values.push(("simulator_model", text(&chosen.simulator_model)));
-    app.gate.ask("neuron_simulations", &values).await.map(Some)
+    let [corpus] = unit.corpus();
+    let simulator = ("simulator", text(&chosen.simulator));
+    let values = [corpus, simulator, ("simulator_model", text(&chosen.simulator_model))];
+    let mut asked = unit.ask(app, "neuron_simulations", &values).await?;
+    asked.keep_text("explanation", &chosen.explanation)?;
+    Ok(Some(asked))
 }
 
-/// What a model of the server says the unit promotes; `None` where the server has no such model, or the model no such hook point.
-async fn promoted(app: &App, unit: &Unit) -> Result<Option<Asked>> {
-    let models = Arc::clone(app.gate.session().models());
-    let (sources, id) = (app.models.clone(), unit.model.clone());
-    // They were loaded when the server started.
-    let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
-    let Some(source) = source else { return Ok(None) };
-    let [_, hook_point, neuron, _] = unit.values();
-    let asked = app.gate.ask("neuron_promoted", &[("model_source", Parameter::Text(source)), hook_point, neuron]).await;
+/// What the weights of the unit's model tell of it, where the server has the model and the unit stands in it.
+#[derive(Debug, Default)]
+struct ByWeights {
+    links: Option<Asked>,
+    tokens: Option<Asked>,
+    /// Of a latent: what it promotes, by the logit lens.
+    promoted: Option<Asked>,
+}
+
+impl ByWeights {
+    /// Asks for what the lake does not have.
+    async fn of(app: &App, unit: &Unit, has_links: bool, has_tokens: bool) -> Result<Self> {
+        let models = Arc::clone(app.gate.session().models());
+        let (sources, id) = (app.models.clone(), unit.model.clone());
+        // They were loaded when the server started.
+        let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
+        let Some(source) = source else { return Ok(Self::default()) };
+        let [model, hook_point, neuron, _] = unit.values();
+        let source = ("model_source", Parameter::Text(source));
+        let neurons = ("neurons", Parameter::Text(unit.neuron.to_string()));
+        let ask = async |wanted: bool, name, values: &[(&str, Parameter)]| match wanted {
+            true => known(app.gate.ask(name, values).await),
+            false => Ok(None),
+        };
+        let is_latent = unit.hook_point.contains('/');
+        let of_unit = [source.clone(), hook_point.clone(), neurons];
+        let with_model = [&[model], &of_unit[..]].concat();
+        let of_latent = [source, hook_point, neuron];
+        let (links, tokens, promoted) = tokio::try_join!(
+            ask(!has_links && !is_latent, "neuron_weight_links", &with_model),
+            ask(!has_tokens && !is_latent, "neuron_weight_tokens", &of_unit),
+            ask(is_latent, "neuron_promoted", &of_latent),
+        )?;
+        Ok(Self { links, tokens, promoted })
+    }
+}
+
+/// `None` for a unit of a file that the model knows nothing of.
+fn known(asked: Result<Asked>) -> Result<Option<Asked>> {
     match asked {
-        // A unit of a file that the model knows nothing of.
         Err(error) if matches!(error.itself(), Error::HookPointUnknown { .. } | Error::NeuronOutOfRange { .. }) => {
             Ok(None)
         }

@@ -178,6 +178,12 @@ fn value(json: serde_json::Value) -> Value {
 /// them around are taken out: they would do it outside of their own text too.
 fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + text.len() / 8);
+    escape(text, &mut html);
+    html
+}
+
+/// The same, written behind what there is.
+pub(crate) fn escape(text: &str, html: &mut String) {
     for character in text.chars() {
         match character {
             '&' => html.push_str("&amp;"),
@@ -189,7 +195,6 @@ fn escaped(text: &str) -> String {
             _ => html.push(visible(character)),
         }
     }
-    html
 }
 
 /// The character, or a picture of one that has none.

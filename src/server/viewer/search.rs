@@ -47,7 +47,16 @@ pub(crate) async fn search(
     let mut way = mode;
     if !words.is_empty() {
         if way != "keyword" {
-            note = no_vectors(&app, &mut asked).await?;
+            note = no_vectors(&app, &mut asked).await?.map(|why| match why {
+                NoVectors::Encoder => {
+                    "Searched by words only: the server has no sentence encoder ('neuronlake pull minilm' fetches one)."
+                        .to_owned()
+                }
+                NoVectors::Vectors => {
+                    "Searched by words only: explanations have no vectors yet ('neuronlake index' computes them)."
+                        .to_owned()
+                }
+            });
             if note.is_some() {
                 way = "keyword";
             }
@@ -89,18 +98,28 @@ pub(crate) async fn search(
     render("search.html", context)
 }
 
-/// Why there is no search by meaning; `None` where there is. A page does not compute the vectors of a whole lake.
-async fn no_vectors(app: &App, asked: &mut Vec<Asked>) -> Result<Option<String>> {
+/// Texts whose vectors a page may have computed: what that takes, a person waits for.
+const FEW_TEXTS: i64 = 256;
+
+/// Why there is no search by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoVectors {
+    /// The server has no sentence encoder.
+    Encoder,
+    /// More texts have no vector than a page computes.
+    Vectors,
+}
+
+/// What keeps a page from searching by meaning; `None` where nothing does. A page does not compute the vectors of a whole lake.
+pub(super) async fn no_vectors(app: &App, asked: &mut Vec<Asked>) -> Result<Option<NoVectors>> {
     let methods = Arc::clone(app.gate.session().methods());
     if app.gate.on_engine(async move { methods.text_encoder(None).is_err() }).await? {
-        let note = "Searched by words only: the server has no sentence encoder ('neuronlake pull minilm' fetches one).";
-        return Ok(Some(note.to_owned()));
+        return Ok(Some(NoVectors::Encoder));
     }
     let vectors = app.gate.ask("vector_counts", &[]).await?;
     let rows = vectors.objects()?;
     let count = |name: &str| rows.first().map(|row| integer(row, name)).unwrap_or_default();
     let missing = count("n_texts") - count("n_vectors");
     asked.push(vectors);
-    let note = "Searched by words only: explanations have no vectors yet ('neuronlake index' computes them).";
-    Ok((missing > 0).then(|| note.to_owned()))
+    Ok((missing > FEW_TEXTS).then_some(NoVectors::Vectors))
 }

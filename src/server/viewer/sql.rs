@@ -117,7 +117,7 @@ struct Cell {
 async fn answer(app: &App, wanted: &Wanted) -> Result<Shown> {
     let begun = Instant::now();
     let kind = sql_chart::Kind::parse(&wanted.chart);
-    let mut answer = app.gate.query(&wanted.q).await?;
+    let mut answer = app.gate.read(&wanted.q).await?;
     let schema = answer.schema();
     let drawn: Vec<usize> = [&wanted.x, &wanted.y].into_iter().filter_map(|name| schema.index_of(name).ok()).collect();
     let limit = if kind.is_some() { CHART_ROWS } else { SHOWN_ROWS };

@@ -81,7 +81,7 @@ pub(crate) async fn download(
     if wanted.q.trim().is_empty() {
         return Err(Fault::argument("q: expected an SQL query, got nothing"));
     }
-    let mut answer = app.gate.query(&wanted.q).await?;
+    let mut answer = app.gate.read(&wanted.q).await?;
     let encoder = Encoder::new(format, answer.schema())?;
     let first = answer.next().await.transpose()?;
     let state = Download { app, answer, first, encoder: Some(encoder) };

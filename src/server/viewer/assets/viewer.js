@@ -17,6 +17,9 @@
     tooltip.style.setProperty("left", `${left}px`);
     tooltip.style.setProperty("top", `${above < 4 ? at.bottom + 6 : above}px`);
     token.setAttribute("aria-describedby", "tooltip");
+    // A screen reader tells neither a tooltip of a plain element nor its class.
+    token.setAttribute("role", "img");
+    token.setAttribute("aria-label", lines.join(", "));
   };
   const hide = () => {
     if (tooltip.hidden) return;

@@ -21,7 +21,7 @@ pub(super) fn chosen(unit: &Unit, rows: &Rows) -> Vec<Value> {
     let below = elsewhere().filter(|(layer, _)| *layer < own).max_by_key(|(layer, _)| *layer).map(|(_, row)| row);
     let link = |row: Option<&Map<String, Value>>, key: &str, sign: &str, name: &str| {
         let row = row?;
-        let (hook_point, neuron) = (text(row, "hook_point"), integer(row, "neuron"));
+        let (hook_point, neuron) = (text(row, "hook_point"), integer(row, "other_neuron"));
         // Another hook point may not have been read on this corpus: its page chooses.
         let corpus = if hook_point == unit.hook_point { unit.corpus.as_str() } else { "" };
         let label = match name {

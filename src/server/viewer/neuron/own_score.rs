@@ -37,15 +37,14 @@ pub(crate) async fn score(
         return Err(Fault::argument(format!("text: expected at most {LONGEST_TEXT} characters")));
     }
     let (unit, corpora) = unit::find(&app, path, &form).await?;
-    let values = unit.values();
-    let mut own_values = values.to_vec();
+    let mut own_values = unit.values().to_vec();
     own_values.push(("text", Parameter::Text(typed.to_owned())));
     own_values.push(("simulator", Parameter::Text(simulator.clone())));
-    let gate = &app.gate;
+    let corpus = unit.corpus();
     let (own, explained, scores) = tokio::try_join!(
-        gate.ask("neuron_own_score", &own_values),
-        gate.ask("neuron_explanations", &values),
-        gate.ask("neuron_scores", &values),
+        app.gate.ask("neuron_own_score", &own_values),
+        unit.ask(&app, "neuron_explanations", &corpus),
+        unit.ask(&app, "neuron_scores", &corpus),
     )?;
     let rows = own.objects()?;
     let windows = match set(&rows, "top_and_random") {

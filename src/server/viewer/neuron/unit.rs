@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Rows, UnitPath, integer, text};
+use crate::error::Result;
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
 use crate::server::gate::Asked;
@@ -30,6 +31,19 @@ impl Unit {
             ("neuron", Parameter::Integer(self.neuron)),
             ("corpus", text(&self.corpus)),
         ]
+    }
+
+    /// What a query of `queries/viewer` finds of it, by the values of `$model`, `$hook_point` and whatever else it takes.
+    pub(super) async fn ask(&self, app: &App, name: &'static str, more: &[(&str, Parameter)]) -> Result<Asked> {
+        let [model, hook_point, ..] = self.values();
+        let values: Vec<_> = [model, hook_point].into_iter().chain(more.iter().cloned()).collect();
+        app.rows.ask(&app.gate, name, &values, self.neuron).await
+    }
+
+    /// The value of `$corpus`.
+    pub(super) fn corpus(&self) -> [(&'static str, Parameter); 1] {
+        let [.., corpus] = self.values();
+        [corpus]
     }
 
     /// Its page.
@@ -65,7 +79,7 @@ impl Unit {
         let beside = ["next", "previous", "elsewhere"]
             .iter()
             .find_map(|place| neighbours.iter().find(|row| text(row, "place") == *place));
-        let b = beside.map(|row| name(&text(row, "hook_point"), integer(row, "neuron"))).unwrap_or_default();
+        let b = beside.map(|row| name(&text(row, "hook_point"), integer(row, "other_neuron"))).unwrap_or_default();
         links::with_query("/compare", &[("of", "neurons"), ("model", &self.model), ("a", &a), ("b", &b)])
     }
 
@@ -86,7 +100,11 @@ impl Unit {
 ///
 /// # Errors
 /// 400 for an address that can mean no unit, 404 for one that the lake has nothing of.
-pub(super) async fn find(app: &App, path: UnitPath, arguments: &Arguments) -> Result<(Unit, Asked), Fault> {
+pub(super) async fn find(
+    app: &App,
+    path: UnitPath,
+    arguments: &Arguments,
+) -> std::result::Result<(Unit, Asked), Fault> {
     let path = path.map_err(|rejection| Fault::argument(rejection.body_text()))?;
     let (model, hook_point, number) = path.0;
     let Some(neuron) = number.parse().ok().filter(|neuron| (0..=i64::from(i32::MAX)).contains(neuron)) else {
@@ -94,7 +112,7 @@ pub(super) async fn find(app: &App, path: UnitPath, arguments: &Arguments) -> Re
     };
     let given = arguments.name("corpus")?;
     let mut unit = Unit { model, hook_point, neuron, corpus: given.unwrap_or_default().to_owned(), layer: None };
-    let asked = app.gate.ask("neuron_corpora", &unit.values()[..3]).await?;
+    let asked = unit.ask(app, "neuron_corpora", &[]).await?;
     let rows = asked.objects()?;
     let row = match given {
         Some(corpus) => rows.iter().find(|row| text(row, "corpus") == corpus),
