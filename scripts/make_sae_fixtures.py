@@ -163,12 +163,22 @@ def gemma_scope(name, width_out):
     expect(path, x, codes, codes @ w_dec + b_dec)
 
 
+def compressed(name, of):
+    """The same autoencoder in a compressed archive, one array in column-major order."""
+    path = folder(name)
+    arrays = dict(np.load(folder(of) / "params.npz"))
+    arrays["W_enc"] = np.asfortranarray(arrays["W_enc"])
+    np.savez_compressed(path / "params.npz", **arrays)
+    shutil.copy(folder(of) / "expected.safetensors", path / "expected.safetensors")
+
+
 def main():
     torch.manual_seed(0)
     openai("openai_v5", "TopK")
     openai("openai_v1", "ReLU")
     gemma_scope("gemma_scope", D)
     gemma_scope("gemma_scope_transcoder", OUT)
+    compressed("gemma_scope_compressed", "gemma_scope")
     standard = saelens("saelens_standard", "StandardSAE", apply_b_dec_to_input=True)
     saelens("saelens_layer_norm", "StandardSAE", apply_b_dec_to_input=False, normalize_activations="layer_norm")
     saelens("saelens_constant_norm", "StandardSAE", apply_b_dec_to_input=True, normalize_activations="constant_norm_rescale")

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use sparse_autoencoders::autoencoder::RowMean;
 use sparse_autoencoders::formats::saelens::export::{Metadata, write};
 
 use super::arguments::{Arguments, ExistingLake};
@@ -73,6 +74,13 @@ Rows of table autoencoder_metrics; docs/sparse-autoencoders.md defines each metr
     Encode(Encode),
 }
 
+/// Whether rows lose their mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RowMeanChoice {
+    Removed,
+    Kept,
+}
+
 #[derive(Debug, Args)]
 struct Import {
     /// The file or folder.
@@ -89,6 +97,9 @@ struct Import {
     /// Its id [default: the name of the file or folder].
     #[arg(long, value_name = "ID")]
     id: Option<String>,
+    /// Whether rows lose their mean before they are encoded: 'removed' for one of a model whose writing weights were centred [default: what its files say].
+    #[arg(long, value_name = "removed|kept")]
+    row_mean: Option<RowMeanChoice>,
     /// Refuse any other format [default: what the files are].
     #[arg(long, value_name = "NAME", value_parser = ["openai", "saelens", "dictionary_learning", "sparsify", "gemma_scope"])]
     format: Option<String>,
@@ -157,6 +168,10 @@ async fn import_one(command: &Import) -> Result<()> {
         hook_point: command.hook_point.clone(),
         output_hook_point: command.output_hook_point.clone(),
         id: command.id.clone(),
+        row_mean: command.row_mean.map(|choice| match choice {
+            RowMeanChoice::Removed => RowMean::Removed,
+            RowMeanChoice::Kept => RowMean::Kept,
+        }),
         format: command.format.clone(),
     };
     let InLake { id, hook_point, format } = import(&session, &settings).await?;

@@ -16,6 +16,7 @@ pub mod saelens;
 pub mod sparsify;
 
 mod json;
+mod npy;
 mod torch_file;
 mod zip;
 
@@ -79,6 +80,17 @@ impl Format {
     }
 }
 
+/// What was done to the subject model's weights that write to its residual stream before the autoencoder's inputs were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritingWeights {
+    /// Nothing.
+    AsTheyAre,
+    /// Their mean was taken out (TransformerLens' `center_writing_weights`), and with it the mean of what they write.
+    Centred,
+    /// The files leave it open.
+    Unsaid,
+}
+
 /// An autoencoder that was read, and what its files say of where it belongs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -90,6 +102,8 @@ pub struct Imported {
     pub model: Option<String>,
     /// The hook point, as the files call it.
     pub hook_point: Option<String>,
+    /// The model it was trained on, which decides whether rows of the unprocessed one are to lose their mean.
+    pub writing_weights: WritingWeights,
 }
 
 /// Reads whatever a path holds.
