@@ -160,6 +160,11 @@ fn row_mean(
     let normalization = autoencoder.config.input_normalization;
     let is_centred = matches!(normalization, InputNormalization::LayerNorm { .. } | InputNormalization::UnitNorm);
     match (asked, said) {
+        (None, WritingWeights::Centred) if has_layer_norms && hook.kind() == HookKind::AttnResult => argument(
+            "kept, if it is of an unprocessed model: with centred writing weights every head loses a mean of its own, which is not \
+             supported",
+            "",
+        ),
         (Some(RowMean::Removed), _) if !(is_written && has_layer_norms) => {
             argument("kept: only what is added to a residual stream under layer norms is centred", "removed")
         }

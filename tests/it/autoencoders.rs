@@ -327,7 +327,9 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     let lake = folder.path().join("lake");
     copy_folder(Path::new(trained_lake()), &lake);
     let lake = lake.to_str().unwrap();
-    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "12", "--ablations", "6", "--lake", lake];
+    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "12", "--ablations", "6", "--pattern-latents", "8",
+        "--lake", lake,
+    ];
     let text = ok(folder.path(), &evaluate);
     assert!(text.contains("loss_recovered_zero"), "{text}");
     let value = |metric: &str| {
@@ -346,6 +348,18 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     assert!((0.0..1.0).contains(&value("loss_recovered_zero")), "{text}");
     assert!(value("divergence_spliced") > 0.0 && value("divergence_spliced") < value("divergence_zero"), "{text}");
     assert!((0.0..1.0).contains(&value("ablation_sparsity")), "{text}");
+    // Patterns and probes are measured on documents that they were not found on.
+    for metric in ["n2g_recall", "n2g_precision"] {
+        assert!((0.0..=1.0).contains(&value(metric)), "{text}");
+    }
+    assert!(value("n2g_recall") > 0.0, "a latent of a tiny model is a pattern of tokens now and then: {text}");
+    assert!(value("probe_loss") < value("probe_loss_constant"), "{text}");
+    assert!(value("probe_loss_begins_word") < 0.7, "{text}");
+    let policy = "SELECT DISTINCT parameters FROM autoencoder_metrics";
+    let policy = ok(folder.path(), &["sql", "--lake", lake, "--format", "json", policy]);
+    for said in ["n_pattern_latents", "held_out", "from_window", "n_with_recall", "padding_token"] {
+        assert!(policy.contains(said), "{policy}");
+    }
     let shared = "SELECT count(DISTINCT n_tokens), count(DISTINCT split), min(split), min(first_token), count(norm_limit) = count(*) \
                   FROM autoencoder_metrics";
     assert_eq!(cells(lake, shared), [["1", "1", "valid", "keep", "true"]]);
