@@ -166,10 +166,10 @@ def gemma_scope(name, width_out):
 def compressed(name, of):
     """The same autoencoder in a compressed archive, one array in column-major order."""
     path = folder(name)
-    arrays = dict(np.load(folder(of) / "params.npz"))
+    arrays = dict(np.load(ROOT / of / "params.npz"))
     arrays["W_enc"] = np.asfortranarray(arrays["W_enc"])
     np.savez_compressed(path / "params.npz", **arrays)
-    shutil.copy(folder(of) / "expected.safetensors", path / "expected.safetensors")
+    shutil.copy(ROOT / of / "expected.safetensors", path / "expected.safetensors")
 
 
 def main():

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::datatypes::Float64Type;
@@ -21,6 +21,7 @@ use sparse_autoencoders::metrics::spliced::{kl_recovered, loss_recovered};
 
 use self::patterns::PatternSettings;
 use super::rows::{Measured, Metric, definition, metric_rows};
+use super::train::TARGET_STORE;
 use crate::activation_store::manifest::StoreFolder;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
@@ -177,16 +178,20 @@ async fn windows(session: &Session, settings: &EvaluateSettings, model: &Subject
 /// only while the store is in the lake.
 async fn of_training(session: &Session, latents: &Latents) -> Result<(Option<f64>, Option<Baseline>)> {
     let sql = format!(
-        "SELECT norm_limit, source FROM sparse_autoencoders WHERE autoencoder = {} AND source_format = 'trained'",
+        "SELECT norm_limit, source, parameters FROM sparse_autoencoders WHERE autoencoder = {} AND source_format = 'trained'",
         literal(&latents.id)
     );
     let batches = session.sql(&sql).await?.collect().await?;
     let Some(batch) = batches.first().filter(|batch| batch.num_rows() > 0) else { return Ok((None, None)) };
     let limits = batch.column(0).as_primitive::<Float64Type>();
     let limit = limits.is_valid(0).then(|| limits.value(0));
-    let sources = cast(batch.column(1), &DataType::Utf8)?;
-    let source = sources.as_string::<i32>().iter().next().flatten();
-    let manifest = match source.map(|name| StoreFolder::existing(session.lake(), name)) {
+    let [sources, parameters] = [cast(batch.column(1), &DataType::Utf8)?, cast(batch.column(2), &DataType::Utf8)?];
+    let text = |column: &ArrayRef| column.as_string::<i32>().iter().next().flatten().map(str::to_owned);
+    // A transcoder is compared with what always predicting the mean of its targets would cost.
+    let parameters = text(&parameters).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let targets = parameters.and_then(|all| all.get(TARGET_STORE)?.as_str().map(str::to_owned));
+    let source = targets.or_else(|| text(&sources));
+    let manifest = match source.map(|name| StoreFolder::existing(session.lake(), &name)) {
         Some(Ok(store)) => store.manifest()?,
         // A store may be removed once it has served.
         _ => None,

@@ -7,6 +7,7 @@
 pub mod evaluate;
 pub mod example;
 pub mod import;
+mod pairs;
 pub mod publish;
 pub mod rows;
 pub mod train;

@@ -40,6 +40,7 @@ enum SaeAction {
   neuronlake sae train --latents 24576 --k 32 --tokens 400M
   neuronlake sae train --store blocks.8.hook_resid_post --latents 2048,8192 --k 8,32 --seed 0,1 --epochs 4
   neuronlake sae train --architecture jump_relu --latents 8192 --l0 0.01
+  neuronlake sae train --store blocks.8.hook_resid_mid --target-store blocks.8.hook_mlp_out --latents 8192
 
 One autoencoder for every combination of the lists. A training that was cut short goes on when the same command is given again.")]
     Train(Box<train::Train>),
