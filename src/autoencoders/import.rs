@@ -17,6 +17,9 @@ use crate::models::subject_model::SubjectModel;
 use crate::session::Session;
 use crate::tables::runs::RunRow;
 
+#[cfg(test)]
+mod tests;
+
 /// What is imported, and what its files may leave open.
 #[derive(Debug, Clone)]
 pub struct ImportSettings {
@@ -181,7 +184,7 @@ fn row_mean(
 }
 
 /// The name of a file or folder, without what an id cannot hold.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = name.unwrap_or_default().to_string_lossy();

@@ -4,6 +4,7 @@
 //! `_sparse_autoencoders/<id>/` inside the lake ([`publish`]), with a row of table `sparse_autoencoders` for each; that the latents of
 //! each are units like neurons is done in [`crate::models::latents`].
 
+pub mod crosscoders;
 pub mod evaluate;
 pub mod example;
 pub mod import;

@@ -24,6 +24,7 @@ use crate::pipeline::steps::ENCODED;
 use crate::session::SessionOptions;
 use crate::tables::lake::Lake;
 
+mod crosscoder;
 mod evaluate;
 mod train;
 
@@ -51,6 +52,13 @@ One autoencoder for every combination of the lists. A training that was cut shor
 
 Files whose configuration leaves open how they compute are refused.")]
     Import(Import),
+    /// Bring the decoder norms of a crosscoder into a lake, to see which latents are of one model only.
+    #[command(after_help = "Examples:
+  neuronlake sae import-crosscoder ./cc --models gemma-2-2b,gemma-2-2b-it --hook blocks.14.hook_resid_pre --id diff
+  neuronlake query run model_differences
+
+Its latents are rows of table crosscoder_latents and view latent_differences. They are no units: encoding takes all its models at once.")]
+    ImportCrosscoder(crosscoder::ImportCrosscoder),
     /// Write an autoencoder in the format of another program.
     #[command(after_help = "Example:
   neuronlake sae export saelens ./out --autoencoder my_sae")]
@@ -154,6 +162,7 @@ pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
     match &command.action {
         SaeAction::Train(command) => train::train(arguments, command).await,
         SaeAction::Import(command) => import_one(command).await,
+        SaeAction::ImportCrosscoder(command) => crosscoder::import_crosscoder(command).await,
         SaeAction::Export(command) => export(command).await,
         SaeAction::List { format, lake } => list(lake.open().await?, *format).await,
         SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,

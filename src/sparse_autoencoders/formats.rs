@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::autoencoder::SparseAutoencoder;
 use crate::error::{Error, Result};
 
+pub mod crosscoder;
 pub mod dictionary_learning;
 pub mod gemma_scope;
 pub mod openai;
@@ -111,6 +112,10 @@ pub struct Imported {
 /// # Errors
 /// What [`Format::of`] and the format's own reader say.
 pub fn read(path: &Path) -> Result<Imported> {
+    if crosscoder::is_one(path) {
+        let reason = "a crosscoder, which reads several models at once: 'sae import-crosscoder' reads it";
+        return Err(refused(path, reason));
+    }
     match Format::of(path)? {
         Format::OpenAi => openai::read(path),
         Format::SaeLens => saelens::read(path),

@@ -412,3 +412,60 @@ fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
     assert!(value("fvu") < 1.0 && (value("nmse") / value("fvu") - 1.0).abs() < 0.2, "{} {}", value("nmse"), value("fvu"));
     assert!(value("cross_entropy_spliced") < value("cross_entropy_zero"));
 }
+
+#[test]
+fn a_crosscoder_tells_which_latents_are_of_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sparse_autoencoders/crosscoder_fixtures");
+    let (arrays, layers) = (fixtures.join("arrays/3.pt"), fixtures.join("layers"));
+    let (arrays, layers) = (arrays.to_str().unwrap(), layers.to_str().unwrap());
+    let import = ["sae", "import-crosscoder", arrays, "--models", "base,chat", "--id", "diff", "--lake", "lake"];
+    let text = ok(folder.path(), &import);
+    assert_eq!(text, "diff: decoder norms of 24 latents for base and chat written to table crosscoder_latents\n");
+    let error = refused(folder.path(), &import, 2);
+    assert!(error.contains("'diff' is in the lake already"), "{error}");
+    let more = ["sae", "import-crosscoder", layers, "--lake", "lake", "--models"];
+    let error = refused(folder.path(), &[&more[..], &["base", "--hook", "blocks.1.hook_resid_pre"]].concat(), 1);
+    assert!(error.contains("--models: expected 2 names, one for each site, got 'base'"), "{error}");
+    let error = refused(folder.path(), &[&more[..], &["base,chat"]].concat(), 1);
+    assert!(error.contains("--hook: expected the hook point that it reads"), "{error}");
+    ok(folder.path(), &[&more[..], &["base,chat", "--hook", "blocks.1.hook_resid_pre"]].concat());
+
+    let lake = folder.path().join("lake");
+    let lake = lake.to_str().unwrap();
+    // As the fixtures were made: 0 to 3 write to the first model, 4 to 6 to the second, 7 to none, 8 to both alike.
+    let classes = "SELECT neuron, class, hook_point FROM latent_differences WHERE crosscoder = 'diff' AND neuron < 9 ORDER BY neuron";
+    let found: Vec<String> = cells(lake, classes).into_iter().map(|row| row[1].clone()).collect();
+    let only = |class: &str, n: usize| vec![class.to_owned(); n];
+    assert_eq!(found, [only("only_model", 4), only("only_other", 3), only("", 1), only("shared", 1)].concat());
+    let shared = cells(lake, "SELECT relative_norm, round(cosine, 6), hook_point FROM latent_differences WHERE neuron = 8 AND crosscoder = 'diff'");
+    assert_eq!(shared, [["0.5", "1.0", "blocks.14.hook_resid_pre"]]);
+    let counted = ok(folder.path(), &["query", "run", "model_differences", "--lake", lake, "--format", "csv"]);
+    assert!(counted.contains("\ndiff,base,chat,24,4,") && counted.contains("\nlayers,base,chat,24,4,"), "{counted}");
+
+    // Its latents are no units, and its id is taken.
+    let encode = ["sae", "encode", "diff", "--limit", "2", "--lake", lake];
+    let error = refused(folder.path(), &encode, 1);
+    assert!(error.contains("got a crosscoder, whose latents read several models at once"), "{error}");
+    let error = refused(folder.path(), &["sae", "import", arrays, "--id", "other", "--lake", lake], 1);
+    assert!(error.contains("'sae import-crosscoder' reads it"), "{error}");
+}
+
+#[test]
+fn the_stream_that_an_autoencoder_was_trained_on_decides_what_its_rows_lose() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    copy_folder(Path::new(trained_lake()), &lake);
+    let lake = lake.to_str().unwrap();
+    ok(folder.path(), &["sae", "export", "saelens", "out", "--autoencoder", "tiny", "--lake", lake]);
+    let cfg = folder.path().join("out/cfg.json");
+    let text = std::fs::read_to_string(&cfg).unwrap();
+    assert!(text.contains("\"center_writing_weights\": false"), "{text}");
+    // The embedded model has RMS norms: its weights are not centred whatever was asked of TransformerLens.
+    std::fs::write(&cfg, text.replace("\"center_writing_weights\": false", "\"center_writing_weights\": true")).unwrap();
+    ok(folder.path(), &["sae", "import", "out", "--id", "rms", "--lake", lake]);
+    let normalization = "SELECT count(*) FROM sparse_autoencoders WHERE normalization LIKE '%row_mean%'";
+    assert_eq!(number(lake, normalization), 0);
+    let error = refused(folder.path(), &["sae", "import", "out", "--id", "x", "--row-mean", "removed", "--lake", lake], 1);
+    assert!(error.contains("--row-mean: expected kept"), "{error}");
+}
