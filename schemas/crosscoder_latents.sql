@@ -2,7 +2,7 @@
 CREATE EXTERNAL TABLE crosscoder_latents (
     crosscoder     VARCHAR NOT NULL COMMENT 'id, unique in the lake among crosscoders and autoencoders',
     neuron         INT     NOT NULL COMMENT '0-based latent',
-    site           INT     NOT NULL COMMENT '0-based place in the order of the crosscoder''s weights',
+    site           INT     NOT NULL COMMENT '0-based place in the order of its weights',
     model          VARCHAR NOT NULL COMMENT 'model of the site, as it was named when imported',
     hook_point     VARCHAR NOT NULL COMMENT 'hook point of the site, by its TransformerLens name',
     decoder_norm   DOUBLE  NOT NULL COMMENT 'Euclidean norm of what the latent writes to the site',

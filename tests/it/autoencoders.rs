@@ -327,7 +327,7 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     let lake = folder.path().join("lake");
     copy_folder(Path::new(trained_lake()), &lake);
     let lake = lake.to_str().unwrap();
-    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "12", "--ablations", "6", "--pattern-latents", "8",
+    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "36", "--ablations", "6", "--pattern-latents", "8",
         "--lake", lake,
     ];
     let text = ok(folder.path(), &evaluate);
@@ -391,7 +391,7 @@ fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
     assert!(error.contains("expected splits train, as in the first, got valid"), "{error}");
     let error = refused(folder.path(), &with("nowhere", &[]), 2);
     assert!(error.contains("no activation store 'nowhere'"), "{error}");
-    let error = refused(folder.path(), &with("blocks.2.hook_mlp_out", &["--normalize", "layer_norm"]), 1);
+    let error = refused(folder.path(), &with("blocks.2.hook_mlp_out", &["--normalize", "layer_norm"]), 2);
     assert!(error.contains("expected none or scale, in a transcoder"), "{error}");
 
     let text = ok(folder.path(), &with("blocks.2.hook_mlp_out", &[]));
@@ -425,9 +425,9 @@ fn a_crosscoder_tells_which_latents_are_of_one_model() {
     let error = refused(folder.path(), &import, 2);
     assert!(error.contains("'diff' is in the lake already"), "{error}");
     let more = ["sae", "import-crosscoder", layers, "--lake", "lake", "--models"];
-    let error = refused(folder.path(), &[&more[..], &["base", "--hook", "blocks.1.hook_resid_pre"]].concat(), 1);
+    let error = refused(folder.path(), &[&more[..], &["base", "--hook", "blocks.1.hook_resid_pre"]].concat(), 2);
     assert!(error.contains("--models: expected 2 names, one for each site, got 'base'"), "{error}");
-    let error = refused(folder.path(), &[&more[..], &["base,chat"]].concat(), 1);
+    let error = refused(folder.path(), &[&more[..], &["base,chat"]].concat(), 2);
     assert!(error.contains("--hook: expected the hook point that it reads"), "{error}");
     ok(folder.path(), &[&more[..], &["base,chat", "--hook", "blocks.1.hook_resid_pre"]].concat());
 
@@ -466,6 +466,6 @@ fn the_stream_that_an_autoencoder_was_trained_on_decides_what_its_rows_lose() {
     ok(folder.path(), &["sae", "import", "out", "--id", "rms", "--lake", lake]);
     let normalization = "SELECT count(*) FROM sparse_autoencoders WHERE normalization LIKE '%row_mean%'";
     assert_eq!(number(lake, normalization), 0);
-    let error = refused(folder.path(), &["sae", "import", "out", "--id", "x", "--row-mean", "removed", "--lake", lake], 1);
+    let error = refused(folder.path(), &["sae", "import", "out", "--id", "x", "--row-mean", "removed", "--lake", lake], 2);
     assert!(error.contains("--row-mean: expected kept"), "{error}");
 }
