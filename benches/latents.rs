@@ -2,8 +2,9 @@
 //!
 //! - `--what shuffle`: writes a store of random rows through the store's own writer, brings it into random order, reads it in
 //!   sequence; beside them the disk's own rate for as many bytes. Memory is the peak of the process.
-//! - `--what firings`: writes table `activations` as `sae encode` does (sorted by the engine with spill, committed by whole latents)
-//!   from firings that are drawn, not encoded: encoding 10 million rows takes half an hour of a core and measures the matrix product.
+//! - `--what firings`: writes table `activations` through the writer of `sae encode` (sorted by the engine with spill, committed by whole
+//!   latents) from firings that are drawn, not encoded: encoding 10 million rows takes half an hour of a core and measures the matrix
+//!   product. What all rows have in common is added behind the sort; `sae encode` sorts it along.
 //!   Latent of rank r fires with a density of about k / (H (r + 100)): 6 % of the tokens for the densest of 24,576, 0.02 % for the rarest.
 //!   Then one latent's strongest firings, with and without the windows they are in, and what fires with it.
 //!
@@ -17,9 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{
-    ArrayRef, Float32Array, Int32Array, Int32Builder, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    ArrayRef, AsArray, Float32Array, Int32Array, Int32Builder, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -64,7 +66,9 @@ fn argument(name: &str) -> Option<String> {
 }
 
 fn number(name: &str, default: u64) -> Result<u64, Fault> {
-    argument(name).map_or(Ok(default), |text| text.parse().map_err(|_| format!("{name}: expected a whole number, got '{text}'").into()))
+    argument(name).map_or(Ok(default), |text| {
+        text.parse().map_err(|_| format!("{name}: expected a whole number, got '{text}'").into())
+    })
 }
 
 /// Uniform bits from a counter (SplitMix64).
@@ -115,7 +119,8 @@ fn timed<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<(f64, T), Fault> 
 // A store and its random order ---------------------------------------------------------------------------------------
 
 fn shuffled(folder: &Path) -> Result<Value, Fault> {
-    let (n_rows, width, memory) = (number("--rows", 100_000)?, number("--width", 768)? as usize, number("--memory-mib", 512)?);
+    let (n_rows, width, memory) =
+        (number("--rows", 100_000)?, number("--width", 768)? as usize, number("--memory-mib", 512)?);
     let form = RowForm { width, values: ValueType::Bf16 };
     let lake = Lake::at(folder.join("lake").to_str().ok_or("a folder that is no text")?)?;
     let store = StoreFolder::at(&lake, "synthetic")?;
@@ -253,7 +258,7 @@ impl Draw {
     }
 }
 
-/// Rows of table `activations` in the order of the tokens.
+/// Latent, window, position and value of every firing, in the order of the tokens.
 struct Firings {
     schema: SchemaRef,
     draw: Draw,
@@ -280,22 +285,13 @@ impl Firings {
                 values.push(-(random.share().ln()) as f32);
             }
         }
-        let n = neurons.len();
-        let text = |text: &str| Arc::new(StringArray::from(vec![text; n])) as ArrayRef;
-        RecordBatch::try_new(
-            Arc::clone(&self.schema),
-            vec![
-                text("synthetic"),
-                text(HOOK),
-                Arc::new(Int32Array::from(vec![8; n])),
-                Arc::new(Int32Array::from(neurons)),
-                text("synthetic"),
-                Arc::new(Int64Array::from(sequences)),
-                Arc::new(Int32Array::from(positions)),
-                Arc::new(Float32Array::from(values)),
-                text("synthetic"),
-            ],
-        )
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(neurons)),
+            Arc::new(Int64Array::from(sequences)),
+            Arc::new(Int32Array::from(positions)),
+            Arc::new(Float32Array::from(values)),
+        ];
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
     }
 }
 
@@ -335,13 +331,17 @@ async fn firings(folder: &Path) -> Result<Value, Fault> {
     let mut latents = Vec::new();
     for (what, rank) in [("densest", 0), ("median", n_latents / 2), ("rarest", n_latents - 1)] {
         let latent = draw.latents[rank];
-        let of_latent = format!("model = 'synthetic' AND hook_point = '{HOOK}' AND corpus = 'synthetic' AND neuron = {latent}");
-        let top = format!("SELECT sequence, position, activation FROM activations WHERE {of_latent} ORDER BY activation DESC LIMIT 20");
+        let of_latent =
+            format!("model = 'synthetic' AND hook_point = '{HOOK}' AND corpus = 'synthetic' AND neuron = {latent}");
+        let top = format!(
+            "SELECT sequence, position, activation FROM activations WHERE {of_latent} ORDER BY activation DESC LIMIT 20"
+        );
         let examples = format!(
             "SELECT a.sequence, a.position, a.activation, t.tokens FROM ({top}) a JOIN token_sequences t ON t.model = 'synthetic' \
              AND t.corpus = 'synthetic' AND t.sequence = a.sequence ORDER BY a.activation DESC"
         );
-        let together = format!("SELECT other_neuron, n_both FROM coactivations WHERE {of_latent} ORDER BY n_both DESC LIMIT 20");
+        let together =
+            format!("SELECT other_neuron, n_both FROM coactivations WHERE {of_latent} ORDER BY n_both DESC LIMIT 20");
         let (n_rows, _) = asked(&session, &format!("SELECT neuron FROM activations WHERE {of_latent}"), 1).await?;
         let (n_top, top) = asked(&session, &top, REPETITIONS).await?;
         let (n_examples, examples) = asked(&session, &examples, REPETITIONS).await?;
@@ -364,16 +364,19 @@ async fn firings(folder: &Path) -> Result<Value, Fault> {
 /// Writes sorted firings, a commit whenever enough whole latents are held.
 async fn write_firings(session: &Session, draw: &Draw, n_tokens: u64) -> Result<usize, Fault> {
     let definition = definition("activations")?;
-    let stream = Firings { schema: Arc::clone(&definition.schema), draw: draw.clone(), tokens: 0..n_tokens };
-    let drawn = StreamingTable::try_new(Arc::clone(&definition.schema), vec![Arc::new(stream)])?;
+    let fields =
+        ["neuron", "sequence", "position", "activation"].map(|name| definition.schema.field_with_name(name).cloned());
+    let schema: SchemaRef = Arc::new(Schema::new(fields.into_iter().collect::<Result<Vec<_>, _>>()?));
+    let stream = Firings { schema: Arc::clone(&schema), draw: draw.clone(), tokens: 0..n_tokens };
+    let drawn = StreamingTable::try_new(schema, vec![Arc::new(stream)])?;
     let rows = session.context().read_table(Arc::new(drawn))?;
     let order = ["neuron", "sequence", "position"].map(|name| datafusion::prelude::col(name).sort(true, false));
     let mut rows = rows.sort(order.to_vec())?.execute_stream().await?;
     let mut writer = TableWriter::open(session.lake(), definition, "synthetic").await?;
     let mut held: Option<RecordBatch> = None;
     while let Some(batch) = rows.next().await {
-        let batch = batch?;
-        let neurons = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(batch.column(3)).values();
+        let batch = whole(definition, &batch?)?;
+        let neurons = batch.column(3).as_primitive::<Int32Type>().values();
         // The last latent of a batch may go on in the next one: it is held back, so that a commit never cuts it.
         let last = neurons.partition_point(|neuron| Some(neuron) < neurons.last());
         if let Some(held) = held.take() {
@@ -392,6 +395,26 @@ async fn write_firings(session: &Session, draw: &Draw, n_tokens: u64) -> Result<
     Ok(writer.written())
 }
 
+/// Rows of table `activations`, with what all of them have in common.
+fn whole(definition: &TableDefinition, sorted: &RecordBatch) -> Result<RecordBatch, Fault> {
+    let n = sorted.num_rows();
+    let text = |text: &str| Arc::new(StringArray::from(vec![text; n])) as ArrayRef;
+    let own = |at: usize| Arc::clone(sorted.column(at));
+    let layer = Arc::new(Int32Array::from(vec![8; n]));
+    let columns: Vec<ArrayRef> = vec![
+        text("synthetic"),
+        text(HOOK),
+        layer,
+        own(0),
+        text("synthetic"),
+        own(1),
+        own(2),
+        own(3),
+        text("synthetic"),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&definition.schema), columns)?)
+}
+
 /// Windows whose tokens look like words, so that reading an example costs what it does.
 async fn write_windows(session: &Session, n_tokens: u64) -> Result<(), Fault> {
     let definition = definition("token_sequences")?;
@@ -401,8 +424,9 @@ async fn write_windows(session: &Session, n_tokens: u64) -> Result<(), Fault> {
     for start in (0..n_windows).step_by(4_096) {
         let windows = start..n_windows.min(start + 4_096);
         let n = (windows.end - windows.start) as usize;
-        let element = |name: &str| match definition.schema.field_with_name(name).map(|field| field.data_type().clone()) {
-            Ok(arrow::datatypes::DataType::List(element)) => Ok(element),
+        let element = |name: &str| match definition.schema.field_with_name(name).map(|field| field.data_type().clone())
+        {
+            Ok(DataType::List(element)) => Ok(element),
             other => Err(format!("column {name}: expected a list, got {other:?}")),
         };
         let mut ids = ListBuilder::new(Int32Builder::new()).with_field(element("token_ids")?);
@@ -417,7 +441,8 @@ async fn write_windows(session: &Session, n_tokens: u64) -> Result<(), Fault> {
             tokens.append(true);
         }
         let text = |text: &str| Arc::new(StringArray::from(vec![text; n])) as ArrayRef;
-        let whole = |of: fn(u64) -> i64| Arc::new(windows.clone().map(|window| Some(of(window))).collect::<Int64Array>());
+        let whole =
+            |of: fn(u64) -> i64| Arc::new(windows.clone().map(|window| Some(of(window))).collect::<Int64Array>());
         let offsets = windows.clone().map(|window| Some((window % WINDOWS * WINDOW) as i32)).collect::<Int32Array>();
         let columns: Vec<ArrayRef> = vec![
             text("synthetic"),

@@ -3,8 +3,8 @@
 
 Run: scripts/bench_latents.py [--tokens 10000000] [--rows 200000] [--factor 10] [--folder DIR] [--only shuffle|firings]
 
-  --tokens   tokens of table activations for 24,576 latents, 32 a token (10,000,000 takes about 3 GB of disk and as much again while
-             it is sorted; 1,000,000 is enough to see the shape)
+  --tokens   tokens of table activations for 24,576 latents, 32 a token (10,000,000 takes about 3 GB of disk, and 10 GB more
+             while it is sorted; 1,000,000 is enough to see the shape)
   --rows     rows of the store that is shuffled, 768 values of 2 bytes each, at once and `--factor` times as many
   --folder   where the data lie meanwhile: the disk that is measured [default: a temporary folder in the current one]
 
@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def run(binary, folder, what, **arguments):
     shutil.rmtree(folder, ignore_errors=True)
     flags = [text for name, value in arguments.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    done = subprocess.run([binary, "--what", what, "--folder", str(folder), *flags], stdout=subprocess.PIPE, check=True)
+    # What a sort spills lies there too.
+    environment = os.environ | {"TMPDIR": str(folder.parent.resolve())}
+    command = [binary, "--what", what, "--folder", str(folder), *flags]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     shutil.rmtree(folder, ignore_errors=True)
     return json.loads(done.stdout)
 

@@ -86,7 +86,13 @@ impl ShuffledRows {
     ///
     /// # Errors
     /// As [`ShuffledRows::read_rows`].
-    pub fn read_keyed(&mut self, first: u64, n: usize, values: &mut Vec<f32>, keys: &mut Vec<(i64, i32)>) -> Result<()> {
+    pub fn read_keyed(
+        &mut self,
+        first: u64,
+        n: usize,
+        values: &mut Vec<f32>,
+        keys: &mut Vec<(i64, i32)>,
+    ) -> Result<()> {
         values.clear();
         keys.clear();
         let all = self.shuffled.n_rows();

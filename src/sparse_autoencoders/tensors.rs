@@ -38,8 +38,9 @@ impl Tensors {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| format("a safetensors file".to_owned(), error.to_string()))?;
         let tensor = |(name, view): (&str, TensorView<'_>)| {
-            let values = floats(view.dtype(), view.data())
-                .ok_or_else(|| format(format!("tensor '{name}' of floats or whole numbers"), format!("{:?}", view.dtype())))?;
+            let values = floats(view.dtype(), view.data()).ok_or_else(|| {
+                format(format!("tensor '{name}' of floats or whole numbers"), format!("{:?}", view.dtype()))
+            })?;
             Ok(Tensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
         };
         Ok(Self::new(path, file.iter().map(tensor).collect::<Result<_>>()?))
@@ -64,7 +65,9 @@ impl Tensors {
     /// The three sizes of an array of matrices.
     pub(crate) fn cube_shape(&self, name: &str) -> Result<[usize; 3]> {
         let shape = self.shape(name)?;
-        shape.try_into().map_err(|_| self.fault(format!("'{name}' as matrices of one size"), format!("shape {shape:?}")))
+        shape
+            .try_into()
+            .map_err(|_| self.fault(format!("'{name}' as matrices of one size"), format!("shape {shape:?}")))
     }
 
     /// Takes out an array of known sizes; all its values are finite.

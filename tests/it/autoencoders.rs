@@ -327,8 +327,20 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     let lake = folder.path().join("lake");
     copy_folder(Path::new(trained_lake()), &lake);
     let lake = lake.to_str().unwrap();
-    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "36", "--ablations", "6", "--pattern-latents", "8",
-        "--lake", lake,
+    let evaluate = [
+        "sae",
+        "evaluate",
+        "tiny",
+        "--limit",
+        "30",
+        "--windows",
+        "36",
+        "--ablations",
+        "6",
+        "--pattern-latents",
+        "8",
+        "--lake",
+        lake,
     ];
     let text = ok(folder.path(), &evaluate);
     assert!(text.contains("loss_recovered_zero"), "{text}");
@@ -386,7 +398,10 @@ fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
         [&train[..], &[target], &TRAIN, &["--id", "across", "--lake", "lake"], more].concat()
     };
     let error = refused(folder.path(), &with("short", &[]), 2);
-    assert!(error.contains("'short' do not make a transcoder: expected rows") && error.contains("--max-norm 0"), "{error}");
+    assert!(
+        error.contains("'short' do not make a transcoder: expected rows") && error.contains("--max-norm 0"),
+        "{error}"
+    );
     let error = refused(folder.path(), &with("other", &[]), 2);
     assert!(error.contains("expected splits train, as in the first, got valid"), "{error}");
     let error = refused(folder.path(), &with("nowhere", &[]), 2);
@@ -409,7 +424,12 @@ fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
         float(lake, &format!("SELECT value FROM autoencoder_metrics WHERE metric = '{metric}' AND value IS NOT NULL"))
     };
     // Of the targets: NMSE and FVU differ by the windows they are measured on alone.
-    assert!(value("fvu") < 1.0 && (value("nmse") / value("fvu") - 1.0).abs() < 0.2, "{} {}", value("nmse"), value("fvu"));
+    assert!(
+        value("fvu") < 1.0 && (value("nmse") / value("fvu") - 1.0).abs() < 0.2,
+        "{} {}",
+        value("nmse"),
+        value("fvu")
+    );
     assert!(value("cross_entropy_spliced") < value("cross_entropy_zero"));
 }
 
@@ -438,7 +458,10 @@ fn a_crosscoder_tells_which_latents_are_of_one_model() {
     let found: Vec<String> = cells(lake, classes).into_iter().map(|row| row[1].clone()).collect();
     let only = |class: &str, n: usize| vec![class.to_owned(); n];
     assert_eq!(found, [only("only_model", 4), only("only_other", 3), only("", 1), only("shared", 1)].concat());
-    let shared = cells(lake, "SELECT relative_norm, round(cosine, 6), hook_point FROM latent_differences WHERE neuron = 8 AND crosscoder = 'diff'");
+    let shared = cells(
+        lake,
+        "SELECT relative_norm, round(cosine, 6), hook_point FROM latent_differences WHERE neuron = 8 AND crosscoder = 'diff'",
+    );
     assert_eq!(shared, [["0.5", "1.0", "blocks.14.hook_resid_pre"]]);
     let counted = ok(folder.path(), &["query", "run", "model_differences", "--lake", lake, "--format", "csv"]);
     assert!(counted.contains("\ndiff,base,chat,24,4,") && counted.contains("\nlayers,base,chat,24,4,"), "{counted}");
@@ -461,11 +484,42 @@ fn the_stream_that_an_autoencoder_was_trained_on_decides_what_its_rows_lose() {
     let cfg = folder.path().join("out/cfg.json");
     let text = std::fs::read_to_string(&cfg).unwrap();
     assert!(text.contains("\"center_writing_weights\": false"), "{text}");
-    // The embedded model has RMS norms: its weights are not centred whatever was asked of TransformerLens.
-    std::fs::write(&cfg, text.replace("\"center_writing_weights\": false", "\"center_writing_weights\": true")).unwrap();
-    ok(folder.path(), &["sae", "import", "out", "--id", "rms", "--lake", lake]);
-    let normalization = "SELECT count(*) FROM sparse_autoencoders WHERE normalization LIKE '%row_mean%'";
-    assert_eq!(number(lake, normalization), 0);
-    let error = refused(folder.path(), &["sae", "import", "out", "--id", "x", "--row-mean", "removed", "--lake", lake], 2);
+    // One that takes the mean away itself needs no more; one that does not is read as the files say.
+    let centred = text.replace("\"center_writing_weights\": false", "\"center_writing_weights\": true");
+    let import = |id: &str, cfg_text: &str| {
+        std::fs::write(&cfg, cfg_text).unwrap();
+        ok(folder.path(), &["sae", "import", "out", "--id", id, "--lake", lake]);
+    };
+    import("normed", &centred);
+    import("centred", &centred.replace("\"layer_norm\"", "\"none\""));
+    import("raw", &text.replace("\"layer_norm\"", "\"none\""));
+    let removed = "SELECT autoencoder FROM sparse_autoencoders WHERE normalization LIKE '%\"row_mean\":\"removed\"%'";
+    assert_eq!(cells(lake, removed), [["centred"]]);
+    let codes = |id: &str| {
+        let text = "The king rode to the castle.";
+        let sql = format!(
+            "SELECT sum(activation) FROM activations_on('default', '{text}', '{HOOK}/{id}') WHERE activation > 0"
+        );
+        float(lake, &sql)
+    };
+    assert!((codes("centred") - codes("raw")).abs() > 1e-3, "the mean of a row of the unprocessed model is not 0");
+    ok(folder.path(), &["sae", "export", "saelens", "again", "--autoencoder", "centred", "--lake", lake]);
+    let again = std::fs::read_to_string(folder.path().join("again/cfg.json")).unwrap();
+    assert!(again.contains("\"center_writing_weights\": true"), "{again}");
+    // What no weights of the stream write has no mean to lose.
+    let inside = [
+        "sae",
+        "import",
+        "out",
+        "--id",
+        "x",
+        "--hook",
+        "blocks.2.mlp.hook_post",
+        "--row-mean",
+        "removed",
+        "--lake",
+        lake,
+    ];
+    let error = refused(folder.path(), &inside, 2);
     assert!(error.contains("--row-mean: expected kept"), "{error}");
 }

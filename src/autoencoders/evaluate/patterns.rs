@@ -54,17 +54,17 @@ impl Work {
             (_, Some(second), Some(padding)) => (second, padding),
         };
         let latents = self.pattern_latents(&fired[..second]);
-        let found: Vec<Firings> = latents
-            .par_iter()
-            .map(|latent| self.predicted(*latent, fired, second, padding))
-            .collect::<Result<_>>()?;
+        let found: Vec<Firings> =
+            latents.par_iter().map(|latent| self.predicted(*latent, fired, second, padding)).collect::<Result<_>>()?;
         let mean = |metric: &'static str, of: fn(&Firings) -> Option<f64>, reason: &'static str| {
             let values: Vec<f64> = found.iter().filter_map(of).collect();
             let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
             (Metric { metric, value: mean.ok_or(reason) }, values.len())
         };
-        let (recall, n_recall) = mean("n2g_recall", Firings::recall, "no latent looked at fires on the held-out windows");
-        let (precision, n_precision) = mean("n2g_precision", Firings::precision, "no pattern fits on the held-out windows");
+        let (recall, n_recall) =
+            mean("n2g_recall", Firings::recall, "no latent looked at fires on the held-out windows");
+        let (precision, n_precision) =
+            mean("n2g_precision", Firings::precision, "no pattern fits on the held-out windows");
         let how = json!({
             "n_latents": latents.len(),
             "chosen": "at random among the latents that fire on the windows before",

@@ -83,8 +83,7 @@ impl Half {
     fn of(windows: &[OwnedWindow], fired: &[Fired], tokenizer: &Tokenizer) -> Self {
         let mut half = Self::default();
         let mut known = HashMap::new();
-        let mut text =
-            |token: u32| *known.entry(token).or_insert_with(|| Text::of(&tokenizer.token_text(token)));
+        let mut text = |token: u32| *known.entry(token).or_insert_with(|| Text::of(&tokenizer.token_text(token)));
         for (window, fired) in windows.iter().zip(fired) {
             let labels = labels(&window.token_ids, &mut text);
             for (row, position) in fired.positions.iter().enumerate() {

@@ -89,7 +89,8 @@ fn rows_less_their_mean_have_the_codes_of_centred_rows() {
     let n = 12;
     let inputs = rows(40 * n);
     let means: Vec<f32> = inputs.chunks(n).map(|row| row.iter().sum::<f32>() / n as f32).collect();
-    let centred: Vec<f32> = inputs.chunks(n).zip(&means).flat_map(|(row, mean)| row.iter().map(move |x| x - mean)).collect();
+    let centred: Vec<f32> =
+        inputs.chunks(n).zip(&means).flat_map(|(row, mean)| row.iter().map(move |x| x - mean)).collect();
     let normalizations = [
         InputNormalization::None,
         InputNormalization::LayerNorm { epsilon: 1e-5 },
@@ -99,10 +100,8 @@ fn rows_less_their_mean_have_the_codes_of_centred_rows() {
     for normalization in normalizations {
         let mut kept = autoencoder(Method::TopK { k: 5 }, 40);
         kept.config.input_normalization = normalization;
-        let removed = SparseAutoencoder {
-            config: Config { row_mean: RowMean::Removed, ..kept.config.clone() },
-            ..kept.clone()
-        };
+        let removed =
+            SparseAutoencoder { config: Config { row_mean: RowMean::Removed, ..kept.config.clone() }, ..kept.clone() };
         let run = |autoencoder: &SparseAutoencoder, inputs: &[f32]| {
             let (mut codes, mut out) = (Codes::default(), vec![0.0; inputs.len()]);
             autoencoder.reconstruct(inputs, &mut codes, &mut out).unwrap();
@@ -114,7 +113,12 @@ fn rows_less_their_mean_have_the_codes_of_centred_rows() {
         // In the units of the rows as they are: what a splice puts into the model has the mean that it had.
         for (row, mean) in means.iter().enumerate() {
             for at in row * n..(row + 1) * n {
-                assert!((out[at] - expected[at] - mean).abs() < 1e-5, "{normalization:?}: {} {}", out[at], expected[at]);
+                assert!(
+                    (out[at] - expected[at] - mean).abs() < 1e-5,
+                    "{normalization:?}: {} {}",
+                    out[at],
+                    expected[at]
+                );
             }
         }
         let mut one = vec![0.0; 40];

@@ -135,8 +135,13 @@ pub fn read(path: &Path) -> Result<Crosscoder> {
     let fields = Fields::read(config)?;
     let trainer = fields.object("trainer");
     for fields in [&fields, &trainer] {
-        let counts =
-            [("d_in", width), ("activation_dim", width), ("dict_size", n_latents), ("n_models", n_sites), ("num_layers", n_sites)];
+        let counts = [
+            ("d_in", width),
+            ("activation_dim", width),
+            ("dict_size", n_latents),
+            ("n_models", n_sites),
+            ("num_layers", n_sites),
+        ];
         for (name, size) in counts {
             fields.expect_count(name, size)?;
         }

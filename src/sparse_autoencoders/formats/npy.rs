@@ -46,7 +46,8 @@ fn array(bytes: &[u8]) -> std::result::Result<(Vec<usize>, Vec<f32>), String> {
     let field = |name: &str| header.split_once(&format!("'{name}':")).map(|(_, value)| value.trim_start());
     let shape = field("shape").and_then(|value| value.strip_prefix('(')?.split_once(')')).map(|(shape, _)| shape);
     let sizes = shape.ok_or("a header without a shape")?.split(',').map(str::trim).filter(|size| !size.is_empty());
-    let shape: Vec<usize> = sizes.map(|size| size.parse().map_err(|_| format!("shape {size}"))).collect::<std::result::Result<_, _>>()?;
+    let shape: Vec<usize> =
+        sizes.map(|size| size.parse().map_err(|_| format!("shape {size}"))).collect::<std::result::Result<_, _>>()?;
     let kind = field("descr").and_then(|value| value.strip_prefix('\'')?.split_once('\'')).map(|(kind, _)| kind);
     let values = match kind {
         Some("<f4") => numbers(data, f32::from_le_bytes),

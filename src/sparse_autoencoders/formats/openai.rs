@@ -9,7 +9,9 @@ use std::path::Path;
 
 use super::torch_file::Dictionary;
 use super::{Format, Imported, WritingWeights, refused};
-use crate::autoencoder::{Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder};
+use crate::autoencoder::{
+    Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder,
+};
 use crate::error::Result;
 
 /// Epsilon of the published layer norm.

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use super::json::Fields;
 use super::{Format, Imported, WritingWeights, refused};
-use crate::autoencoder::{Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder};
+use crate::autoencoder::{
+    Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder,
+};
 use crate::error::Result;
 use crate::tensors::Tensors;
 

@@ -221,7 +221,10 @@ fn files_say_whether_the_stream_was_centred() {
     };
     assert_eq!(old("5.10.2"), WritingWeights::AsTheyAre);
     assert_eq!(old("2.1.3"), WritingWeights::Unsaid);
-    assert_eq!(of("saelens_5_topk", hook, &loaded("\"center_writing_weights\": true")).unwrap(), WritingWeights::Centred);
+    assert_eq!(
+        of("saelens_5_topk", hook, &loaded("\"center_writing_weights\": true")).unwrap(),
+        WritingWeights::Centred
+    );
     assert_eq!(read(&fixture("gemma_scope")).unwrap().writing_weights, WritingWeights::AsTheyAre);
 
     // Folding changes what a norm gives, and not the stream before it.

@@ -60,7 +60,8 @@ impl Archive {
             let end = start.checked_add(member.packed_size)?;
             (number(header, 0, 4)? == 0x0403_4b50).then(|| header.get(start..end)).flatten()
         })();
-        let packed = packed.ok_or_else(|| fault(format!("all of member '{name}'"), "one that ends early".to_owned()))?;
+        let packed =
+            packed.ok_or_else(|| fault(format!("all of member '{name}'"), "one that ends early".to_owned()))?;
         let sized = |bytes: usize| format!("member '{name}' of {bytes} bytes");
         match member.method {
             STORED if packed.len() == member.size => Ok(Cow::Borrowed(packed)),
