@@ -12,7 +12,7 @@ CREATE EXTERNAL TABLE sparse_autoencoders (
     n_outputs         INT       NOT NULL COMMENT 'width of what it gives',
     n_latents         INT       NOT NULL COMMENT 'number of latents',
     k                 INT       COMMENT 'latents a token, at most or on average; NULL for architectures without such a number',
-    normalization     VARCHAR   NOT NULL COMMENT 'what is done to a row before it is encoded, a JSON object: the values of latents scale with it',
+    normalization     VARCHAR   NOT NULL COMMENT 'what is done to a row before it is encoded, a JSON object: the values of latents scale with it; row_mean is removed where rows lose their mean first',
     first_token       VARCHAR   COMMENT 'whether it was trained on the first token of a window: keep or mask; NULL when imported',
     norm_limit        DOUBLE    COMMENT 'norm above which rows were left out of training; NULL when none were, or when imported',
     weights_path      VARCHAR   NOT NULL COMMENT 'folder of its files, from the root of the lake',

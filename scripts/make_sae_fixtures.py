@@ -163,12 +163,49 @@ def gemma_scope(name, width_out):
     expect(path, x, codes, codes @ w_dec + b_dec)
 
 
+def compressed(name, of):
+    """The same autoencoder in a compressed archive, one array in column-major order."""
+    path = folder(name)
+    arrays = dict(np.load(ROOT / of / "params.npz"))
+    arrays["W_enc"] = np.asfortranarray(arrays["W_enc"])
+    np.savez_compressed(path / "params.npz", **arrays)
+    shutil.copy(ROOT / of / "expected.safetensors", path / "expected.safetensors")
+
+
+# Crosscoders: no package on a registry writes them, so the layouts are written as the repositories' classes name and shape them.
+def crosscoders():
+    torch.manual_seed(0)
+    root = ROOT.parent / "crosscoder_fixtures"
+    shutil.rmtree(root, ignore_errors=True)
+    w_enc, b_enc, w_dec, b_dec = torch.randn(2, D, N), torch.randn(N), torch.randn(N, 2, D), torch.randn(2, D)
+    # Latents 0 to 3 write to the first model only, 4 to 6 to the second, 7 to none, 8 to both alike.
+    w_dec[0:4, 1] *= 0.01
+    w_dec[4:7, 0] *= 0.01
+    w_dec[7] = 0
+    w_dec[8, 1] = w_dec[8, 0]
+    arrays, layers = root / "arrays", root / "layers"
+    arrays.mkdir(parents=True)
+    layers.mkdir(parents=True)
+    torch.save({"W_enc": w_enc, "W_dec": w_dec, "b_enc": b_enc, "b_dec": b_dec}, arrays / "3.pt")
+    config = {"d_in": D, "dict_size": N, "model_name": "gemma-2-2b", "hook_point": "blocks.14.hook_resid_pre", "enc_dtype": "fp32"}
+    (arrays / "3_cfg.json").write_text(json.dumps(config))
+    buffers = {"code_normalization_id": torch.tensor(1), "k": torch.tensor(K), "threshold": torch.tensor(0.3)}
+    weights = {"encoder.weight": w_enc, "encoder.bias": b_enc, "decoder.weight": w_dec.transpose(0, 1).contiguous(), "decoder.bias": b_dec}
+    save_file(weights | buffers, layers / "model.safetensors")
+    (layers / "config.json").write_text(json.dumps({"activation_dim": D, "dict_size": N, "num_layers": 2, "k": K}))
+    norms = {"decoder_norms": w_dec.norm(dim=-1).t(), "encoder_norms": w_enc.norm(dim=1)}
+    norms["decoder_cosines"] = torch.nn.functional.cosine_similarity(w_dec[:, 0], w_dec[:, 1], dim=-1)
+    save_file({name: value.contiguous() for name, value in norms.items()}, root / "expected.safetensors")
+
+
 def main():
+    crosscoders()
     torch.manual_seed(0)
     openai("openai_v5", "TopK")
     openai("openai_v1", "ReLU")
     gemma_scope("gemma_scope", D)
     gemma_scope("gemma_scope_transcoder", OUT)
+    compressed("gemma_scope_compressed", "gemma_scope")
     standard = saelens("saelens_standard", "StandardSAE", apply_b_dec_to_input=True)
     saelens("saelens_layer_norm", "StandardSAE", apply_b_dec_to_input=False, normalize_activations="layer_norm")
     saelens("saelens_constant_norm", "StandardSAE", apply_b_dec_to_input=True, normalize_activations="constant_norm_rescale")

@@ -79,7 +79,22 @@ impl ShuffledRows {
     /// # Errors
     /// [`AutoencoderError::StoreFile`] for rows that the store does not have and for a damaged file.
     pub fn read_rows(&mut self, first: u64, n: usize, values: &mut Vec<f32>) -> Result<()> {
+        self.read_keyed(first, n, values, &mut Vec::new())
+    }
+
+    /// As [`ShuffledRows::read_rows`], and replaces `keys` by the token sequence and position of each row.
+    ///
+    /// # Errors
+    /// As [`ShuffledRows::read_rows`].
+    pub fn read_keyed(
+        &mut self,
+        first: u64,
+        n: usize,
+        values: &mut Vec<f32>,
+        keys: &mut Vec<(i64, i32)>,
+    ) -> Result<()> {
         values.clear();
+        keys.clear();
         let all = self.shuffled.n_rows();
         if first + n as u64 > all {
             let reason = format!("expected rows below {all}, got {first} to {}", first + n as u64);
@@ -100,7 +115,10 @@ impl ShuffledRows {
             }
             let some = missing.min(self.held.len() - self.taken);
             let size = self.form.bytes();
-            self.form.values.decode(&self.held.bytes[self.taken * size..(self.taken + some) * size], values);
+            let taken = self.taken..self.taken + some;
+            self.form.values.decode(&self.held.bytes[taken.start * size..taken.end * size], values);
+            let places = self.held.sequences[taken.clone()].iter().zip(&self.held.positions[taken]);
+            keys.extend(places.map(|(sequence, position)| (*sequence, *position)));
             self.taken += some;
             self.cursor.row += some as u64;
             missing -= some;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::datatypes::Float64Type;
@@ -19,7 +19,9 @@ use sparse_autoencoders::metrics::ablation::ablation_sparsity;
 use sparse_autoencoders::metrics::reconstruction::{Baseline, ReconstructionMetrics, ReconstructionSums};
 use sparse_autoencoders::metrics::spliced::{kl_recovered, loss_recovered};
 
+use self::patterns::PatternSettings;
 use super::rows::{Measured, Metric, definition, metric_rows};
+use super::train::TARGET_STORE;
 use crate::activation_store::manifest::StoreFolder;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
@@ -29,12 +31,17 @@ use crate::models::hook_points::HookPoint;
 use crate::models::latents::{Latents, MostSimilar, most_similar};
 use crate::models::splice::{Losses, Read, Splice};
 use crate::models::subject_model::SubjectModel;
-use crate::neurons::pass::PassProgress;
+use crate::neurons::pass::{OwnedWindow, PassProgress};
 use crate::random::mix;
 use crate::session::Session;
 use crate::tables::runs::RunRow;
 use crate::tables::writer::TableWriter;
 use crate::token_sequences::split::Split;
+
+mod patterns;
+mod probes;
+#[cfg(test)]
+mod tests;
 
 /// Positions that an ablated latent's effect is looked for at: its own and those behind it (Gao et al. 2024, section 4.4).
 const ABLATION_POSITIONS: usize = 16;
@@ -56,6 +63,8 @@ pub struct EvaluateSettings {
     pub first_token: Option<FirstToken>,
     /// Firings whose ablation is looked at.
     pub n_ablations: usize,
+    /// Latents that patterns of tokens are found for.
+    pub n_pattern_latents: usize,
     /// Seed of their choice.
     pub seed: u64,
 }
@@ -77,11 +86,18 @@ pub async fn evaluate(
     let windows = windows(session, settings, &model).await?;
     let (norm_limit, baseline) = of_training(session, &latents).await?;
     let first_token = settings.first_token.unwrap_or_else(|| FirstToken::default_of(&model));
-    let parameters = json!({
+    let second_half = second_half(&windows);
+    let mut parameters = json!({
         "n_windows": windows.len(),
         "n_ablations": settings.n_ablations,
+        "n_pattern_latents": settings.n_pattern_latents,
+        "held_out": {
+            "from_window": second_half,
+            "what": "patterns and probes are found on the windows before it and measured on those from it on; a document is on one side",
+        },
         "seed": settings.seed,
         "activation": latents.autoencoder.config.activation,
+        "row_mean": latents.autoencoder.config.row_mean,
     });
     let run = RunRow {
         model: Some(model.id().to_owned()),
@@ -94,16 +110,19 @@ pub async fn evaluate(
         model: Arc::clone(&model),
         latents: Arc::clone(&latents),
         windows,
+        second_half,
         first_counted: usize::from(first_token == FirstToken::Mask),
         norm_limit,
         baseline,
         n_ablations: settings.n_ablations,
+        patterns: PatternSettings { n_latents: settings.n_pattern_latents, seed: settings.seed },
         seed: settings.seed,
         progress: Arc::clone(progress),
     };
     let done = tokio::task::spawn_blocking(move || work.run()).await;
-    let (n_tokens, metrics) =
+    let Found { n_tokens, metrics, patterns } =
         done.map_err(|error| Error::internal(format!("the evaluating thread died: {error}")))??;
+    parameters["patterns"] = patterns;
     let measured = Measured {
         autoencoder: settings.autoencoder.clone(),
         model: model.id().to_owned(),
@@ -123,8 +142,15 @@ pub async fn evaluate(
     Ok(metrics)
 }
 
-/// Token ids of the first windows of the split.
-async fn windows(session: &Session, settings: &EvaluateSettings, model: &SubjectModel) -> Result<Vec<Vec<u32>>> {
+/// The window that the held-out half begins with: the first of a document, as near the middle as there is one. `None` where all
+/// windows are of one document.
+fn second_half(windows: &[OwnedWindow]) -> Option<usize> {
+    let begins = |index: &usize| windows[*index].document != windows[*index - 1].document;
+    (1..windows.len()).filter(begins).min_by_key(|index| index.abs_diff(windows.len() / 2))
+}
+
+/// The first windows of the split.
+async fn windows(session: &Session, settings: &EvaluateSettings, model: &SubjectModel) -> Result<Vec<OwnedWindow>> {
     let reader = SequenceReader::new(session.context(), model.id(), &settings.corpus);
     // Says what is missing.
     reader.longest().await?;
@@ -132,7 +158,7 @@ async fn windows(session: &Session, settings: &EvaluateSettings, model: &Subject
     let mut found = Vec::new();
     while let Some(batch) = rows.next().await {
         let of_split = sequence_windows(&batch?)?.into_iter().filter(|window| window.split == settings.split);
-        found.extend(of_split.map(|window| window.token_ids));
+        found.extend(of_split);
         if found.len() >= settings.n_windows {
             break;
         }
@@ -152,16 +178,20 @@ async fn windows(session: &Session, settings: &EvaluateSettings, model: &Subject
 /// only while the store is in the lake.
 async fn of_training(session: &Session, latents: &Latents) -> Result<(Option<f64>, Option<Baseline>)> {
     let sql = format!(
-        "SELECT norm_limit, source FROM sparse_autoencoders WHERE autoencoder = {} AND source_format = 'trained'",
+        "SELECT norm_limit, source, parameters FROM sparse_autoencoders WHERE autoencoder = {} AND source_format = 'trained'",
         literal(&latents.id)
     );
     let batches = session.sql(&sql).await?.collect().await?;
     let Some(batch) = batches.first().filter(|batch| batch.num_rows() > 0) else { return Ok((None, None)) };
     let limits = batch.column(0).as_primitive::<Float64Type>();
     let limit = limits.is_valid(0).then(|| limits.value(0));
-    let sources = cast(batch.column(1), &DataType::Utf8)?;
-    let source = sources.as_string::<i32>().iter().next().flatten();
-    let manifest = match source.map(|name| StoreFolder::existing(session.lake(), name)) {
+    let [sources, parameters] = [cast(batch.column(1), &DataType::Utf8)?, cast(batch.column(2), &DataType::Utf8)?];
+    let text = |column: &ArrayRef| column.as_string::<i32>().iter().next().flatten().map(str::to_owned);
+    // A transcoder is compared with what always predicting the mean of its targets would cost.
+    let parameters = text(&parameters).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let targets = parameters.and_then(|all| all.get(TARGET_STORE)?.as_str().map(str::to_owned));
+    let source = targets.or_else(|| text(&sources));
+    let manifest = match source.map(|name| StoreFolder::existing(session.lake(), &name)) {
         Some(Ok(store)) => store.manifest()?,
         // A store may be removed once it has served.
         _ => None,
@@ -180,13 +210,30 @@ async fn of_training(session: &Session, latents: &Latents) -> Result<(Option<f64
 struct Work {
     model: Arc<SubjectModel>,
     latents: Arc<Latents>,
-    windows: Vec<Vec<u32>>,
+    windows: Vec<OwnedWindow>,
+    second_half: Option<usize>,
     first_counted: usize,
     norm_limit: Option<f64>,
     baseline: Option<Baseline>,
     n_ablations: usize,
+    patterns: PatternSettings,
     seed: u64,
     progress: Arc<PassProgress>,
+}
+
+/// What an evaluation found.
+struct Found {
+    n_tokens: u64,
+    metrics: Vec<Metric>,
+    /// How patterns were found, an object for the parameters.
+    patterns: serde_json::Value,
+}
+
+/// Firings on the tokens of a window that count.
+struct Fired {
+    /// Position of each of these tokens.
+    positions: Vec<usize>,
+    codes: Codes,
 }
 
 /// What one window adds.
@@ -194,7 +241,7 @@ struct Window {
     /// What was to be reconstructed and the reconstructions, `[n, n_outputs]`, and the codes, of the tokens that count.
     targets: Vec<f32>,
     reconstructions: Vec<f32>,
-    codes: Codes,
+    fired: Fired,
     clean: Losses,
     /// With the reconstruction, with zeros and with the mean.
     losses: [Losses; 3],
@@ -202,7 +249,7 @@ struct Window {
 }
 
 impl Work {
-    fn run(&self) -> Result<(u64, Vec<Metric>)> {
+    fn run(&self) -> Result<Found> {
         let hook = |name: &str| -> Result<HookPoint> {
             let found = self.model.select_hook_points(name)?;
             found.into_iter().next().ok_or_else(|| Error::internal("a pattern without a hook point"))
@@ -218,17 +265,20 @@ impl Work {
         let mut sums = ReconstructionSums::new(width, self.latents.n_latents(), 0.0, self.baseline.clone());
         let (mut clean, mut losses) = (Losses::default(), [Losses::default(); 3]);
         let mut sparsities = Vec::new();
+        let mut fired = Vec::with_capacity(self.windows.len());
         for (chunk, windows) in self.windows.chunks(n_threads).enumerate() {
             let found: Vec<Window> = windows
                 .par_iter()
                 .enumerate()
-                .map(|(index, token_ids)| self.window(&splice, chunk * n_threads + index, token_ids, &mean))
+                .map(|(index, window)| self.window(&splice, chunk * n_threads + index, &window.token_ids, &mean))
                 .collect::<Result<_>>()?;
             for window in found {
-                sums.add(&window.targets, &window.reconstructions, &window.codes).map_err(AutoencoderError::from)?;
+                let codes = &window.fired.codes;
+                sums.add(&window.targets, &window.reconstructions, codes).map_err(AutoencoderError::from)?;
                 clean.add(&window.clean);
                 losses.iter_mut().zip(&window.losses).for_each(|(all, one)| all.add(one));
                 sparsities.extend(window.sparsity);
+                fired.push(window.fired);
             }
             self.progress.advance((self.windows.len() + (chunk + 1) * n_threads).min(total as usize) as u64);
         }
@@ -246,7 +296,10 @@ impl Work {
             let mean = (!cosines.is_empty()).then(|| cosines.iter().sum::<f64>() / cosines.len() as f64);
             metrics.push(Metric { metric, value: mean.ok_or("fewer than two latents") });
         }
-        Ok((n_tokens, metrics))
+        let (recall_and_precision, patterns) = self.pattern_metrics(&fired)?;
+        metrics.extend(recall_and_precision);
+        metrics.extend(self.probe_metrics(&fired)?);
+        Ok(Found { n_tokens, metrics, patterns })
     }
 
     /// The mean of what is reconstructed, over the tokens that count.
@@ -255,7 +308,8 @@ impl Work {
         let (mut sum, mut n) = (vec![0.0_f64; width], 0_u64);
         let n_threads = rayon::current_num_threads().max(1);
         for (chunk, windows) in self.windows.chunks(n_threads).enumerate() {
-            let found: Vec<Read> = windows.par_iter().map(|token_ids| splice.read(token_ids)).collect::<Result<_>>()?;
+            let found: Vec<Read> =
+                windows.par_iter().map(|window| splice.read(&window.token_ids)).collect::<Result<_>>()?;
             for read in found {
                 let counted = self.counted(&read.inputs);
                 for (row, _) in read.outputs.chunks_exact(width).zip(counted).filter(|(_, counted)| *counted) {
@@ -290,7 +344,7 @@ impl Work {
         let mut kept = Window {
             targets: Vec::new(),
             reconstructions: Vec::new(),
-            codes: Codes::default(),
+            fired: Fired { positions: Vec::new(), codes: Codes::default() },
             clean: Losses::default(),
             losses: [Losses::default(); 3],
             sparsity: None,
@@ -301,7 +355,8 @@ impl Work {
                 kept.targets.extend_from_slice(&read.outputs[values.clone()]);
                 kept.reconstructions.extend_from_slice(&reconstruction[values.clone()]);
                 let (latents, activations) = codes.row(row);
-                kept.codes.push_row(latents.iter().copied().zip(activations.iter().copied()));
+                kept.fired.positions.push(row);
+                kept.fired.codes.push_row(latents.iter().copied().zip(activations.iter().copied()));
                 zeros[values.clone()].fill(0.0);
                 means[values].copy_from_slice(mean);
             } else {

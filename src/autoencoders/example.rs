@@ -1,7 +1,7 @@
 //! `example_sae`: the autoencoder that the examples of the documentation are about.
 
 use sparse_autoencoders::autoencoder::{
-    Activation, Architecture, Config, DecoderBias, InputNormalization, SparseAutoencoder,
+    Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder,
 };
 
 use super::publish::publish;
@@ -35,6 +35,7 @@ pub async fn publish_example(session: &Session) -> Result<()> {
             n_latents: N_LATENTS,
             decoder_bias: DecoderBias::Subtracted,
             input_normalization: InputNormalization::LayerNorm { epsilon: 1e-5 },
+            row_mean: RowMean::Kept,
         },
         w_enc: rows.clone(),
         b_enc: vec![0.0; N_LATENTS],

@@ -10,7 +10,7 @@ use crate::activation_store::manifest::write_whole;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 use crate::functions::literal;
-use crate::models::latents::{PLACE_FILE, Place};
+use crate::models::latents::{CROSSCODER_FILE, PLACE_FILE, Place};
 use crate::models::subject_model::SubjectModel;
 use crate::session::Session;
 use crate::tables::lake::Lake;
@@ -70,7 +70,8 @@ pub async fn publish(
     run: &RunRow,
 ) -> Result<()> {
     check_id(id)?;
-    if is_published(session, id).await? {
+    let folder = folder(session.lake())?.join(id);
+    if is_published(session, id).await? || folder.join(CROSSCODER_FILE).is_file() {
         return Err(AutoencoderError::Exists { id: id.to_owned() }.into());
     }
     let widths = [
@@ -95,7 +96,6 @@ pub async fn publish(
         }
         layer = layer.or(hook.layer());
     }
-    let folder = folder(session.lake())?.join(id);
     let hash = files::save(autoencoder, &folder).map_err(AutoencoderError::from)?;
     let text = serde_json::to_vec_pretty(place).map_err(|error| Error::internal(error.to_string()))?;
     // Last of the files: before it is there, the autoencoder is not.

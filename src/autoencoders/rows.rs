@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use sparse_autoencoders::autoencoder::{Activation, SparseAutoencoder};
+use sparse_autoencoders::autoencoder::{Activation, RowMean, SparseAutoencoder};
 
 use crate::error::{Error, Result};
 use crate::models::latents::Place;
@@ -74,7 +74,11 @@ pub(crate) fn autoencoder_row(
         Activation::TopK { k } => Some(k),
         _ => origin.k,
     };
-    let json = |value: serde_json::Result<String>| value.map_err(|error| Error::internal(error.to_string()));
+    let mut normalization =
+        serde_json::to_value(config.input_normalization).map_err(|error| Error::internal(error.to_string()))?;
+    if let (RowMean::Removed, Some(fields)) = (config.row_mean, normalization.as_object_mut()) {
+        fields.insert("row_mean".to_owned(), "removed".into());
+    }
     let columns: Vec<ArrayRef> = vec![
         texts([Some(id)]),
         texts([Some(place.model.as_str())]),
@@ -88,7 +92,7 @@ pub(crate) fn autoencoder_row(
         number(config.n_outputs),
         number(config.n_latents),
         Arc::new(Int32Array::from(vec![k.map(|k| k as i32)])),
-        texts([Some(json(serde_json::to_string(&config.input_normalization))?.as_str())]),
+        texts([Some(normalization.to_string().as_str())]),
         texts([origin.first_token.as_deref()]),
         Arc::new(Float64Array::from(vec![origin.norm_limit])),
         texts([Some(format!("_sparse_autoencoders/{id}").as_str())]),

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use serde_json::json;
-use sparse_autoencoders::source::ActivationSource;
+use sparse_autoencoders::autoencoder::DecoderBias;
 use sparse_autoencoders::training::config::{Method, TrainingConfig};
-use sparse_autoencoders::training::trainer::{Batch, StepMetrics, Trainer};
+use sparse_autoencoders::training::trainer::{StepMetrics, Trainer};
 use tokio::runtime::Handle;
 
+use super::pairs::Pairs;
 use super::publish::{check_id, is_published, publish};
-use super::rows::{Origin, StepRow, definition, step_rows};
+use super::rows::{Origin, StepRow, definition, snake_case, step_rows};
 use crate::activation_store::manifest::{Manifest, StoreFolder};
-use crate::activation_store::rows::ShuffledRows;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 use crate::functions::literal;
@@ -32,6 +32,8 @@ use crate::tables::writer::TableWriter;
 
 /// Folder of trainings under way, inside the lake.
 const FOLDER: &str = "_training";
+/// Field of the parameters that names the store of a transcoder's targets.
+pub(super) const TARGET_STORE: &str = "target_store";
 /// Rows of the sample that weights are initialised by.
 const SAMPLE_ROWS: u64 = 32_768;
 
@@ -49,9 +51,11 @@ pub struct Wanted {
 pub struct TrainSettings {
     /// Subject model: `default`, a folder or a file.
     pub model: String,
-    /// The store.
+    /// The store of what is read.
     pub store: StoreFolder,
-    /// Seed of its random order.
+    /// The store of what it is to become, of the same tokens, where transcoders are trained.
+    pub target_store: Option<StoreFolder>,
+    /// Seed of their random order.
     pub shuffle_seed: u64,
     /// The autoencoders, all with the same rows a step and as many steps.
     pub wanted: Vec<Wanted>,
@@ -86,8 +90,9 @@ pub struct Trained {
 /// [`AutoencoderError`] for a store that is not whole, not shuffled or of another model; [`Error::Argument`] for settings that do not
 /// go together.
 pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dyn Observer>) -> Result<Vec<Trained>> {
-    let rows = ShuffledRows::open(&settings.store, settings.shuffle_seed)?;
+    let rows = Pairs::open(&settings.store, settings.target_store.as_ref(), settings.shuffle_seed)?;
     let manifest = rows.manifest().clone();
+    let targets = rows.target_manifest().cloned();
     let model = session.models().get(&settings.model)?;
     if model.weights_hash() != manifest.contents.weights_hash {
         let reason = format!(
@@ -97,7 +102,7 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
         );
         return Err(AutoencoderError::StoreFile { path: settings.store.path().to_owned(), reason }.into());
     }
-    check(&settings.wanted, manifest.contents.width)?;
+    check(&settings.wanted, &manifest, targets.as_ref())?;
     let mut trained = Vec::new();
     let mut open = Vec::new();
     for wanted in &settings.wanted {
@@ -112,7 +117,7 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
         return Ok(trained);
     }
     // Of all, also of those that are in the lake: a training that was killed while it published them goes on.
-    let parameters = parameters(settings, &manifest)?;
+    let parameters = parameters(settings, &manifest, targets.as_ref())?;
     let folder = session
         .lake()
         .local_path()
@@ -147,13 +152,12 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
     let (trainers, last) = done.map_err(|error| Error::internal(format!("the training thread died: {error}")))??;
     let n_written = trainers.len();
     for ((wanted, trainer), last) in open.into_iter().zip(trainers).zip(last) {
-        let hook_point = manifest.contents.hook_point.clone();
         let place = Place {
             model: manifest.contents.model.clone(),
-            input_hook_point: hook_point.clone(),
-            output_hook_point: hook_point,
+            input_hook_point: manifest.contents.hook_point.clone(),
+            output_hook_point: targets.as_ref().unwrap_or(&manifest).contents.hook_point.clone(),
         };
-        let origin = origin(settings, &manifest, &wanted, trainer.n_rows())?;
+        let origin = origin(settings, &manifest, targets.as_ref(), &wanted, trainer.n_rows())?;
         publish(session, &model, &wanted.id, &place, &trainer.finish(), &origin, &run).await?;
         trained.push(Trained { id: wanted.id, last });
     }
@@ -164,15 +168,27 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
     Ok(trained)
 }
 
-fn check(wanted: &[Wanted], width: usize) -> Result<()> {
+fn check(wanted: &[Wanted], inputs: &Manifest, targets: Option<&Manifest>) -> Result<()> {
     let argument = |argument: &str, expected: String, got: String| {
         Err(Error::Argument { argument: argument.to_owned(), expected, got })
     };
     let Some(first) = wanted.first() else { return argument("--latents", "at least one".to_owned(), String::new()) };
     for (index, one) in wanted.iter().enumerate() {
         one.config.validate().map_err(AutoencoderError::from)?;
-        if one.config.n_inputs != width {
-            return argument("store", format!("rows of {} values", one.config.n_inputs), width.to_string());
+        let widths = [
+            ("store", one.config.n_inputs, inputs.contents.width),
+            ("target store", one.config.n_outputs, targets.unwrap_or(inputs).contents.width),
+        ];
+        if let Some((name, expected, got)) = widths.into_iter().find(|(_, expected, got)| expected != got) {
+            return argument(name, format!("rows of {expected} values"), got.to_string());
+        }
+        if targets.is_some() && one.config.decoder_bias == DecoderBias::Subtracted {
+            let expected = "a decoder bias that is not taken from the inputs, in a transcoder".to_owned();
+            return argument("decoder_bias", expected, "subtracted".to_owned());
+        }
+        if targets.is_some() && one.config.input_normalization.varies_by_row() {
+            let expected = "none or scale, in a transcoder: its outputs are other values than what it reads".to_owned();
+            return argument("--normalize", expected, snake_case(&one.config.input_normalization));
         }
         if (one.config.batch_rows, one.config.n_steps) != (first.config.batch_rows, first.config.n_steps) {
             let expected = "the same rows a step and steps for all that are trained together".to_owned();
@@ -185,31 +201,47 @@ fn check(wanted: &[Wanted], width: usize) -> Result<()> {
     Ok(())
 }
 
-fn parameters(settings: &TrainSettings, manifest: &Manifest) -> Result<String> {
+fn parameters(settings: &TrainSettings, manifest: &Manifest, targets: Option<&Manifest>) -> Result<String> {
     let configs = settings.wanted.iter().map(|wanted| json!({"id": wanted.id, "config": wanted.config}));
-    let parameters = json!({
+    let mut parameters = json!({
         "store": settings.store.name(),
         "contents": manifest.contents,
         "n_rows": manifest.n_rows,
         "shuffle_seed": settings.shuffle_seed,
         "autoencoders": configs.collect::<Vec<_>>(),
     });
+    add_targets(&mut parameters, settings, targets);
     serde_json::to_string(&parameters).map_err(|error| Error::internal(error.to_string()))
 }
 
-fn origin(settings: &TrainSettings, manifest: &Manifest, wanted: &Wanted, n_tokens: u64) -> Result<Origin> {
+/// Adds what a transcoder's targets are.
+fn add_targets(parameters: &mut serde_json::Value, settings: &TrainSettings, targets: Option<&Manifest>) {
+    if let (Some(store), Some(manifest)) = (&settings.target_store, targets) {
+        parameters[TARGET_STORE] = store.name().into();
+        parameters["target_contents"] = json!(manifest.contents);
+    }
+}
+
+fn origin(
+    settings: &TrainSettings,
+    manifest: &Manifest,
+    targets: Option<&Manifest>,
+    wanted: &Wanted,
+    n_tokens: u64,
+) -> Result<Origin> {
     let k = match &wanted.config.method {
         Method::TopK { k } | Method::MultiTopK { k, .. } | Method::BatchTopK { k } | Method::Matryoshka { k, .. } => {
             Some(*k)
         }
         Method::Relu { .. } | Method::Gated { .. } | Method::JumpRelu { .. } => None,
     };
-    let parameters = json!({
+    let mut parameters = json!({
         "config": wanted.config,
         "store": manifest.contents,
         "n_rows": manifest.n_rows,
         "shuffle_seed": settings.shuffle_seed,
     });
+    add_targets(&mut parameters, settings, targets);
     Ok(Origin {
         source_format: "trained".to_owned(),
         source: Some(settings.store.name().to_owned()),
@@ -245,7 +277,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self, mut rows: ShuffledRows) -> Result<(Vec<Trainer>, Vec<Option<StepRow>>)> {
+    fn run(mut self, mut rows: Pairs) -> Result<(Vec<Trainer>, Vec<Option<StepRow>>)> {
         let mut trainers = match self.newest_checkpoint()? {
             Some(folder) => self.load(&folder)?,
             None => self.begin(&mut rows)?,
@@ -254,12 +286,11 @@ impl Work {
         let mut step = trainers[0].n_steps();
         self.observer.started(step, n_steps);
         let (mut checkpoint_at, mut measured_at) = (Instant::now(), None);
-        let mut values = Vec::new();
         while step < n_steps {
-            read_around(&mut rows, step * batch_rows as u64, batch_rows, &mut values)?;
+            let batch = rows.read(step * batch_rows as u64, batch_rows)?;
             let mut metrics = Vec::with_capacity(trainers.len());
             for trainer in &mut trainers {
-                metrics.push(trainer.step(Batch::of(&values)).map_err(AutoencoderError::from)?);
+                metrics.push(trainer.step(batch).map_err(AutoencoderError::from)?);
             }
             step += 1;
             self.observer.advanced(step);
@@ -280,11 +311,9 @@ impl Work {
     }
 
     /// Weights before the first step, from the first rows of the store.
-    fn begin(&self, rows: &mut ShuffledRows) -> Result<Vec<Trainer>> {
-        let mut sample = Vec::new();
-        let n_rows = rows.n_rows().min(SAMPLE_ROWS) as usize;
-        rows.read_rows(0, n_rows, &mut sample)?;
-        let begin = |wanted: &Wanted| Trainer::new(wanted.config.clone(), Batch::of(&sample));
+    fn begin(&self, rows: &mut Pairs) -> Result<Vec<Trainer>> {
+        let sample = rows.read(0, rows.n_rows().min(SAMPLE_ROWS) as usize)?;
+        let begin = |wanted: &Wanted| Trainer::new(wanted.config.clone(), sample);
         self.wanted.iter().map(|wanted| Ok(begin(wanted).map_err(AutoencoderError::from)?)).collect()
     }
 
@@ -381,21 +410,4 @@ impl Work {
             None => Ok(()),
         }
     }
-}
-
-/// Rows from `first` on, counted through all readings of the store: behind its last row comes its first.
-fn read_around(rows: &mut ShuffledRows, first: u64, n: usize, values: &mut Vec<f32>) -> Result<()> {
-    let n_rows = rows.n_rows();
-    let mut from = first % n_rows;
-    let mut part = Vec::new();
-    values.clear();
-    let mut missing = n;
-    while missing > 0 {
-        let some = missing.min((n_rows - from) as usize);
-        rows.read_rows(from, some, &mut part)?;
-        values.extend_from_slice(&part);
-        missing -= some;
-        from = 0;
-    }
-    Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use sparse_autoencoders::autoencoder::RowMean;
 use sparse_autoencoders::formats::saelens::export::{Metadata, write};
 
 use super::arguments::{Arguments, ExistingLake};
@@ -23,6 +24,7 @@ use crate::pipeline::steps::ENCODED;
 use crate::session::SessionOptions;
 use crate::tables::lake::Lake;
 
+mod crosscoder;
 mod evaluate;
 mod train;
 
@@ -39,6 +41,7 @@ enum SaeAction {
   neuronlake sae train --latents 24576 --k 32 --tokens 400M
   neuronlake sae train --store blocks.8.hook_resid_post --latents 2048,8192 --k 8,32 --seed 0,1 --epochs 4
   neuronlake sae train --architecture jump_relu --latents 8192 --l0 0.01
+  neuronlake sae train --store blocks.8.hook_resid_mid --target-store blocks.8.hook_mlp_out --latents 8192
 
 One autoencoder for every combination of the lists. A training that was cut short goes on when the same command is given again.")]
     Train(Box<train::Train>),
@@ -49,6 +52,13 @@ One autoencoder for every combination of the lists. A training that was cut shor
 
 Files whose configuration leaves open how they compute are refused.")]
     Import(Import),
+    /// Bring the decoder norms of a crosscoder into a lake, to see which latents are of one model only.
+    #[command(after_help = "Examples:
+  neuronlake sae import-crosscoder ./cc --models gemma-2-2b,gemma-2-2b-it --hook blocks.14.hook_resid_pre --id diff
+  neuronlake query run model_differences
+
+Its latents are rows of table crosscoder_latents and view latent_differences. They are no units: encoding takes all its models at once.")]
+    ImportCrosscoder(crosscoder::ImportCrosscoder),
     /// Write an autoencoder in the format of another program.
     #[command(after_help = "Example:
   neuronlake sae export saelens ./out --autoencoder my_sae")]
@@ -73,6 +83,13 @@ Rows of table autoencoder_metrics; docs/sparse-autoencoders.md defines each metr
     Encode(Encode),
 }
 
+/// Whether rows lose their mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RowMeanChoice {
+    Removed,
+    Kept,
+}
+
 #[derive(Debug, Args)]
 struct Import {
     /// The file or folder.
@@ -89,6 +106,9 @@ struct Import {
     /// Its id [default: the name of the file or folder].
     #[arg(long, value_name = "ID")]
     id: Option<String>,
+    /// Whether rows lose their mean before they are encoded: 'removed' for one of a model whose writing weights were centred [default: what its files say].
+    #[arg(long, value_name = "removed|kept")]
+    row_mean: Option<RowMeanChoice>,
     /// Refuse any other format [default: what the files are].
     #[arg(long, value_name = "NAME", value_parser = ["openai", "saelens", "dictionary_learning", "sparsify", "gemma_scope"])]
     format: Option<String>,
@@ -142,6 +162,7 @@ pub(crate) async fn sae(arguments: &Arguments, command: &Sae) -> Result<()> {
     match &command.action {
         SaeAction::Train(command) => train::train(arguments, command).await,
         SaeAction::Import(command) => import_one(command).await,
+        SaeAction::ImportCrosscoder(command) => crosscoder::import_crosscoder(command).await,
         SaeAction::Export(command) => export(command).await,
         SaeAction::List { format, lake } => list(lake.open().await?, *format).await,
         SaeAction::Evaluate(command) => evaluate::evaluate(arguments, command).await,
@@ -157,6 +178,10 @@ async fn import_one(command: &Import) -> Result<()> {
         hook_point: command.hook_point.clone(),
         output_hook_point: command.output_hook_point.clone(),
         id: command.id.clone(),
+        row_mean: command.row_mean.map(|choice| match choice {
+            RowMeanChoice::Removed => RowMean::Removed,
+            RowMeanChoice::Kept => RowMean::Kept,
+        }),
         format: command.format.clone(),
     };
     let InLake { id, hook_point, format } = import(&session, &settings).await?;

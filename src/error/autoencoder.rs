@@ -36,6 +36,23 @@ pub enum AutoencoderError {
         /// What was expected and what is there.
         reason: String,
     },
+    /// Two stores whose rows are not of the same tokens in the same order.
+    #[error(
+        "activation stores '{inputs}' and '{targets}' do not make a transcoder: expected {what} {expected}, as in the first, got {got}; \
+         store both from one corpus with the same options, and with --max-norm 0 where rows were left out of one of them"
+    )]
+    StoresDiffer {
+        /// The store of the inputs.
+        inputs: String,
+        /// The store of what they are to become.
+        targets: String,
+        /// What differs.
+        what: String,
+        /// In the first.
+        expected: String,
+        /// In the second.
+        got: String,
+    },
     /// No autoencoder of that id.
     #[error("no sparse autoencoder '{id}' in the lake: expected {}", one_of(known))]
     Unknown {
@@ -77,7 +94,11 @@ impl AutoencoderError {
     /// The process's exit status: 2 for a command that can never work as given, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::StoreSettings { .. } | Self::StoreUnknown { .. } | Self::Unknown { .. } | Self::Exists { .. } => 2,
+            Self::StoreSettings { .. }
+            | Self::StoreUnknown { .. }
+            | Self::StoresDiffer { .. }
+            | Self::Unknown { .. }
+            | Self::Exists { .. } => 2,
             _ => 1,
         }
     }

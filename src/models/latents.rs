@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 /// Name of the file, beside the weights, that says what an autoencoder is for.
 pub const PLACE_FILE: &str = "place.json";
 
+/// Name of the file that says of an id that it is a crosscoder's, which is no autoencoder of one model.
+pub const CROSSCODER_FILE: &str = "crosscoder.json";
+
 /// What an autoencoder is for: which values of which model it reads, and which it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -74,6 +77,12 @@ impl Autoencoders {
     /// # Errors
     /// [`Error::File`] when the folder cannot be listed.
     pub fn ids(&self) -> Result<Vec<String>> {
+        // Written last: a folder without it is one that was not finished.
+        self.ids_with(PLACE_FILE)
+    }
+
+    /// Names of the folders with a file.
+    fn ids_with(&self, file: &str) -> Result<Vec<String>> {
         let fault = |source| Error::File { path: self.folder.clone(), source };
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -82,8 +91,7 @@ impl Autoencoders {
         let mut ids = Vec::new();
         for entry in entries {
             let path = entry.map_err(fault)?.path();
-            // Written last: a folder without it is one that was not finished.
-            if path.join(PLACE_FILE).is_file()
+            if path.join(file).is_file()
                 && let Some(id) = path.file_name().and_then(|name| name.to_str())
             {
                 ids.push(id.to_owned());
@@ -91,6 +99,11 @@ impl Autoencoders {
         }
         ids.sort();
         Ok(ids)
+    }
+
+    /// Ids of crosscoders, in order.
+    fn crosscoders(&self) -> Result<Vec<String>> {
+        self.ids_with(CROSSCODER_FILE)
     }
 
     /// The autoencoder of that id, loaded now if it was not before.
@@ -119,6 +132,9 @@ impl Autoencoders {
     pub fn place(&self, id: &str) -> Result<Place> {
         let known = self.ids()?;
         if !known.iter().any(|other| other == id) {
+            if self.crosscoders()?.iter().any(|other| other == id) {
+                return Err(crosscoder(id));
+            }
             return Err(AutoencoderError::Unknown { id: id.to_owned(), known }.into());
         }
         let path = self.folder.join(id).join(PLACE_FILE);
@@ -149,8 +165,18 @@ impl Autoencoders {
                 found.push(HookPoint::of_latents(base, self.get(&id)?)?);
             }
         }
-        Ok(found)
+        match self.crosscoders()?.into_iter().find(|id| fits(id)) {
+            Some(id) if found.is_empty() => Err(crosscoder(&id)),
+            _ => Ok(found),
+        }
     }
+}
+
+/// The error of a crosscoder where an autoencoder is wanted.
+fn crosscoder(id: &str) -> Error {
+    let reason = "expected an autoencoder of one model, got a crosscoder, whose latents read several models at once; what tells them \
+                  apart is in table crosscoder_latents and view latent_differences";
+    AutoencoderError::Unusable { id: id.to_owned(), reason: reason.to_owned() }.into()
 }
 
 /// Latents whose most similar ones are looked for together.

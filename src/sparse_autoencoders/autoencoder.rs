@@ -13,7 +13,7 @@ mod normalization;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use normalization::normalize_rows;
+pub(crate) use normalization::{normalize_rows, remove_means};
 
 /// How an autoencoder was trained. Codes are computed by [`Activation`]; this says where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,22 @@ impl InputNormalization {
     }
 }
 
+/// Whether the mean over a row's coordinates is taken from the row before anything else is done to it, and added to its
+/// reconstruction after everything else.
+///
+/// A residual stream under layer norms is read only less its mean. TransformerLens' `center_writing_weights` takes it out of the
+/// weights that write to the stream, which takes exactly the mean out of every row: an autoencoder of such a stream reads the
+/// unprocessed model's rows by [`RowMean::Removed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowMean {
+    /// Rows are read as they are.
+    #[default]
+    Kept,
+    /// Rows are read less their mean.
+    Removed,
+}
+
 /// Everything about an autoencoder but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -112,6 +128,9 @@ pub struct Config {
     pub decoder_bias: DecoderBias,
     /// What is done to inputs first.
     pub input_normalization: InputNormalization,
+    /// Whether inputs lose their mean before that; files from before there was the choice keep it.
+    #[serde(default)]
+    pub row_mean: RowMean,
 }
 
 /// The magnitude path of a gated autoencoder.
@@ -182,6 +201,10 @@ impl<T: Number> SparseAutoencoder<T> {
                 return Err(Error::setting("magnitude", "r_mag and b_mag of a gated autoencoder", "none"));
             }
             _ => {}
+        }
+        if self.config.row_mean == RowMean::Removed && (n_inputs != n_outputs || self.w_skip.is_some()) {
+            let expected = "kept in a transcoder, whose outputs have another mean";
+            return Err(Error::setting("row_mean", expected, "removed"));
         }
         if n_inputs != n_outputs {
             if self.config.decoder_bias == DecoderBias::Subtracted {

@@ -15,6 +15,8 @@ pub struct Codes<T = f32> {
     pub row_scales: Vec<T>,
     /// `[n_rows]` what is then added to it, where inputs are normalised row by row; else empty.
     pub row_shifts: Vec<T>,
+    /// `[n_rows]` the mean that was taken from a row before all else, where it was ([`crate::autoencoder::RowMean`]); else empty.
+    pub row_means: Vec<T>,
 }
 
 impl<T> Default for Codes<T> {
@@ -25,6 +27,7 @@ impl<T> Default for Codes<T> {
             values: Vec::new(),
             row_scales: Vec::new(),
             row_shifts: Vec::new(),
+            row_means: Vec::new(),
         }
     }
 }
@@ -38,6 +41,7 @@ impl<T: Number> Codes<T> {
         self.values.clear();
         self.row_scales.clear();
         self.row_shifts.clear();
+        self.row_means.clear();
     }
 
     /// How many rows there are.
@@ -73,6 +77,7 @@ impl<T: Number> Codes<T> {
         self.values.extend_from_slice(&other.values);
         self.row_scales.extend_from_slice(&other.row_scales);
         self.row_shifts.extend_from_slice(&other.row_shifts);
+        self.row_means.extend_from_slice(&other.row_means);
     }
 
     /// Mean firings a row (L0); `None` without rows.

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::autoencoder::SparseAutoencoder;
 use crate::error::{Error, Result};
 
+pub mod crosscoder;
 pub mod dictionary_learning;
 pub mod gemma_scope;
 pub mod openai;
@@ -16,6 +17,7 @@ pub mod saelens;
 pub mod sparsify;
 
 mod json;
+mod npy;
 mod torch_file;
 mod zip;
 
@@ -79,6 +81,17 @@ impl Format {
     }
 }
 
+/// What was done to the subject model's weights that write to its residual stream before the autoencoder's inputs were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritingWeights {
+    /// Nothing.
+    AsTheyAre,
+    /// Their mean was taken out (TransformerLens' `center_writing_weights`), and with it the mean of what they write.
+    Centred,
+    /// The files leave it open.
+    Unsaid,
+}
+
 /// An autoencoder that was read, and what its files say of where it belongs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -90,6 +103,8 @@ pub struct Imported {
     pub model: Option<String>,
     /// The hook point, as the files call it.
     pub hook_point: Option<String>,
+    /// The model it was trained on, which decides whether rows of the unprocessed one are to lose their mean.
+    pub writing_weights: WritingWeights,
 }
 
 /// Reads whatever a path holds.
@@ -97,6 +112,10 @@ pub struct Imported {
 /// # Errors
 /// What [`Format::of`] and the format's own reader say.
 pub fn read(path: &Path) -> Result<Imported> {
+    if crosscoder::is_one(path) {
+        let reason = "a crosscoder, which reads several models at once: 'sae import-crosscoder' reads it";
+        return Err(refused(path, reason));
+    }
     match Format::of(path)? {
         Format::OpenAi => openai::read(path),
         Format::SaeLens => saelens::read(path),

@@ -32,14 +32,15 @@ impl Tensors {
         Self::from_safetensors(&bytes, path)
     }
 
-    /// Every array of a safetensors file that holds floats.
+    /// Every array of a safetensors file.
     pub(crate) fn from_safetensors(bytes: &[u8], path: &Path) -> Result<Self> {
         let format = |expected: String, got: String| Error::Format { path: path.to_owned(), expected, got };
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| format("a safetensors file".to_owned(), error.to_string()))?;
         let tensor = |(name, view): (&str, TensorView<'_>)| {
-            let values = floats(view.dtype(), view.data())
-                .ok_or_else(|| format(format!("tensor '{name}' of floats"), format!("{:?}", view.dtype())))?;
+            let values = floats(view.dtype(), view.data()).ok_or_else(|| {
+                format(format!("tensor '{name}' of floats or whole numbers"), format!("{:?}", view.dtype()))
+            })?;
             Ok(Tensor { name: name.to_owned(), shape: view.shape().to_vec(), values })
         };
         Ok(Self::new(path, file.iter().map(tensor).collect::<Result<_>>()?))
@@ -59,6 +60,14 @@ impl Tensors {
     pub(crate) fn matrix_shape(&self, name: &str) -> Result<[usize; 2]> {
         let shape = self.shape(name)?;
         shape.try_into().map_err(|_| self.fault(format!("'{name}' as a matrix"), format!("shape {shape:?}")))
+    }
+
+    /// The three sizes of an array of matrices.
+    pub(crate) fn cube_shape(&self, name: &str) -> Result<[usize; 3]> {
+        let shape = self.shape(name)?;
+        shape
+            .try_into()
+            .map_err(|_| self.fault(format!("'{name}' as matrices of one size"), format!("shape {shape:?}")))
     }
 
     /// Takes out an array of known sizes; all its values are finite.
@@ -140,13 +149,16 @@ pub(crate) fn serialized(tensors: &[(&str, Vec<usize>, &[f32])], path: &Path) ->
     safetensors::serialize(views, None).map_err(broken)
 }
 
-/// Little-endian floats of any width as `f32`; `None` for other kinds.
+/// Little-endian numbers as `f32`; `None` for other kinds.
 fn floats(kind: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     Some(match kind {
         Dtype::F32 => numbers(data, f32::from_le_bytes),
         Dtype::F64 => numbers(data, |bytes: [u8; 8]| f64::from_le_bytes(bytes) as f32),
         Dtype::F16 => numbers(data, |bytes: [u8; 2]| half::f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => numbers(data, |bytes: [u8; 2]| half::bf16::from_le_bytes(bytes).to_f32()),
+        // Counts and names of choices beside the weights.
+        Dtype::I64 => numbers(data, |bytes: [u8; 8]| i64::from_le_bytes(bytes) as f32),
+        Dtype::I32 => numbers(data, |bytes: [u8; 4]| i32::from_le_bytes(bytes) as f32),
         _ => return None,
     })
 }

@@ -38,6 +38,7 @@ schemas![
     "sparse_autoencoders",
     "training_steps",
     "autoencoder_metrics",
+    "crosscoder_latents",
     "runs",
 ];
 

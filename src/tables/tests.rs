@@ -93,8 +93,8 @@ fn a_schema_file_that_breaks_the_rules_is_refused() {
 }
 
 /// Tables without a pipeline query: the pipeline itself writes `runs`, the store of replies `completions`, searches
-/// `explanation_vectors`, importers the two of what is known by weights, and `neuronlake sae` the three of autoencoders.
-const WITHOUT_QUERY: [&str; 8] = [
+/// `explanation_vectors`, importers the two of what is known by weights, and `neuronlake sae` the four of autoencoders.
+const WITHOUT_QUERY: [&str; 9] = [
     "runs",
     "completions",
     "explanation_vectors",
@@ -103,6 +103,7 @@ const WITHOUT_QUERY: [&str; 8] = [
     "sparse_autoencoders",
     "training_steps",
     "autoencoder_metrics",
+    "crosscoder_latents",
 ];
 
 /// A table's noun is its name in five places.

@@ -327,7 +327,21 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     let lake = folder.path().join("lake");
     copy_folder(Path::new(trained_lake()), &lake);
     let lake = lake.to_str().unwrap();
-    let evaluate = ["sae", "evaluate", "tiny", "--limit", "30", "--windows", "12", "--ablations", "6", "--lake", lake];
+    let evaluate = [
+        "sae",
+        "evaluate",
+        "tiny",
+        "--limit",
+        "30",
+        "--windows",
+        "36",
+        "--ablations",
+        "6",
+        "--pattern-latents",
+        "8",
+        "--lake",
+        lake,
+    ];
     let text = ok(folder.path(), &evaluate);
     assert!(text.contains("loss_recovered_zero"), "{text}");
     let value = |metric: &str| {
@@ -346,6 +360,18 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     assert!((0.0..1.0).contains(&value("loss_recovered_zero")), "{text}");
     assert!(value("divergence_spliced") > 0.0 && value("divergence_spliced") < value("divergence_zero"), "{text}");
     assert!((0.0..1.0).contains(&value("ablation_sparsity")), "{text}");
+    // Patterns and probes are measured on documents that they were not found on.
+    for metric in ["n2g_recall", "n2g_precision"] {
+        assert!((0.0..=1.0).contains(&value(metric)), "{text}");
+    }
+    assert!(value("n2g_recall") > 0.0, "a latent of a tiny model is a pattern of tokens now and then: {text}");
+    assert!(value("probe_loss") < value("probe_loss_constant"), "{text}");
+    assert!(value("probe_loss_begins_word") < 0.7, "{text}");
+    let policy = "SELECT DISTINCT parameters FROM autoencoder_metrics";
+    let policy = ok(folder.path(), &["sql", "--lake", lake, "--format", "json", policy]);
+    for said in ["n_pattern_latents", "held_out", "from_window", "n_with_recall", "padding_token"] {
+        assert!(policy.contains(said), "{policy}");
+    }
     let shared = "SELECT count(DISTINCT n_tokens), count(DISTINCT split), min(split), min(first_token), count(norm_limit) = count(*) \
                   FROM autoencoder_metrics";
     assert_eq!(cells(lake, shared), [["1", "1", "valid", "keep", "true"]]);
@@ -356,4 +382,144 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
     let error =
         refused(folder.path(), &["sae", "evaluate", "tiny", "--limit", "30", "--split", "nowhere", "--lake", lake], 1);
     assert!(error.contains("expected a split"), "{error}");
+}
+
+#[test]
+fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| ok(folder.path(), &[arguments, &["--lake", "lake"]].concat());
+    let (read, written) = ("blocks.2.hook_resid_mid", "blocks.2.hook_mlp_out");
+    let both = ["activations", "store", "--hook", read, "--hook", written, "--limit", "30", "--max-norm", "0"];
+    run(&both);
+    run(&["activations", "store", "--hook", written, "--limit", "30", "--max-norm", "1.2", "--name", "short"]);
+    run(&["activations", "store", "--hook", written, "--limit", "30", "--splits", "valid", "--name", "other"]);
+    let train = ["sae", "train", "--store", read, "--target-store"];
+    let with = |target: &'static str, more: &[&'static str]| {
+        [&train[..], &[target], &TRAIN, &["--id", "across", "--lake", "lake"], more].concat()
+    };
+    let error = refused(folder.path(), &with("short", &[]), 2);
+    assert!(
+        error.contains("'short' do not make a transcoder: expected rows") && error.contains("--max-norm 0"),
+        "{error}"
+    );
+    let error = refused(folder.path(), &with("other", &[]), 2);
+    assert!(error.contains("expected splits train, as in the first, got valid"), "{error}");
+    let error = refused(folder.path(), &with("nowhere", &[]), 2);
+    assert!(error.contains("no activation store 'nowhere'"), "{error}");
+    let error = refused(folder.path(), &with("blocks.2.hook_mlp_out", &["--normalize", "layer_norm"]), 2);
+    assert!(error.contains("expected none or scale, in a transcoder"), "{error}");
+
+    let text = ok(folder.path(), &with("blocks.2.hook_mlp_out", &[]));
+    assert!(text.starts_with("across: step "), "{text}");
+    let lake = folder.path().join("lake");
+    let lake = lake.to_str().unwrap();
+    let place = "SELECT input_hook_point, output_hook_point, n_inputs, n_outputs FROM sparse_autoencoders";
+    assert_eq!(cells(lake, place), [[read, written, "120", "120"]]);
+    let steps = cells(lake, "SELECT nmse FROM training_steps ORDER BY step");
+    let nmse = |row: &[String]| row[0].parse::<f64>().unwrap();
+    assert!(nmse(steps.last().unwrap()) < 0.9 * nmse(&steps[0]), "it learns what the MLP writes: {steps:?}");
+
+    ok(folder.path(), &["sae", "evaluate", "across", "--limit", "30", "--windows", "8", "--lake", lake]);
+    let value = |metric: &str| {
+        float(lake, &format!("SELECT value FROM autoencoder_metrics WHERE metric = '{metric}' AND value IS NOT NULL"))
+    };
+    // Of the targets: NMSE and FVU differ by the windows they are measured on alone.
+    assert!(
+        value("fvu") < 1.0 && (value("nmse") / value("fvu") - 1.0).abs() < 0.2,
+        "{} {}",
+        value("nmse"),
+        value("fvu")
+    );
+    assert!(value("cross_entropy_spliced") < value("cross_entropy_zero"));
+}
+
+#[test]
+fn a_crosscoder_tells_which_latents_are_of_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sparse_autoencoders/crosscoder_fixtures");
+    let (arrays, layers) = (fixtures.join("arrays/3.pt"), fixtures.join("layers"));
+    let (arrays, layers) = (arrays.to_str().unwrap(), layers.to_str().unwrap());
+    let import = ["sae", "import-crosscoder", arrays, "--models", "base,chat", "--id", "diff", "--lake", "lake"];
+    let text = ok(folder.path(), &import);
+    assert_eq!(text, "diff: decoder norms of 24 latents for base and chat written to table crosscoder_latents\n");
+    let error = refused(folder.path(), &import, 2);
+    assert!(error.contains("'diff' is in the lake already"), "{error}");
+    let more = ["sae", "import-crosscoder", layers, "--lake", "lake", "--models"];
+    let error = refused(folder.path(), &[&more[..], &["base", "--hook", "blocks.1.hook_resid_pre"]].concat(), 2);
+    assert!(error.contains("--models: expected 2 names, one for each site, got 'base'"), "{error}");
+    let error = refused(folder.path(), &[&more[..], &["base,chat"]].concat(), 2);
+    assert!(error.contains("--hook: expected the hook point that it reads"), "{error}");
+    ok(folder.path(), &[&more[..], &["base,chat", "--hook", "blocks.1.hook_resid_pre"]].concat());
+
+    let lake = folder.path().join("lake");
+    let lake = lake.to_str().unwrap();
+    // As the fixtures were made: 0 to 3 write to the first model, 4 to 6 to the second, 7 to none, 8 to both alike.
+    let classes = "SELECT neuron, class, hook_point FROM latent_differences WHERE crosscoder = 'diff' AND neuron < 9 ORDER BY neuron";
+    let found: Vec<String> = cells(lake, classes).into_iter().map(|row| row[1].clone()).collect();
+    let only = |class: &str, n: usize| vec![class.to_owned(); n];
+    assert_eq!(found, [only("only_model", 4), only("only_other", 3), only("", 1), only("shared", 1)].concat());
+    let shared = cells(
+        lake,
+        "SELECT relative_norm, round(cosine, 6), hook_point FROM latent_differences WHERE neuron = 8 AND crosscoder = 'diff'",
+    );
+    assert_eq!(shared, [["0.5", "1.0", "blocks.14.hook_resid_pre"]]);
+    let counted = ok(folder.path(), &["query", "run", "model_differences", "--lake", lake, "--format", "csv"]);
+    assert!(counted.contains("\ndiff,base,chat,24,4,") && counted.contains("\nlayers,base,chat,24,4,"), "{counted}");
+
+    // Its latents are no units, and its id is taken.
+    let encode = ["sae", "encode", "diff", "--limit", "2", "--lake", lake];
+    let error = refused(folder.path(), &encode, 1);
+    assert!(error.contains("got a crosscoder, whose latents read several models at once"), "{error}");
+    let error = refused(folder.path(), &["sae", "import", arrays, "--id", "other", "--lake", lake], 1);
+    assert!(error.contains("'sae import-crosscoder' reads it"), "{error}");
+}
+
+#[test]
+fn the_stream_that_an_autoencoder_was_trained_on_decides_what_its_rows_lose() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    copy_folder(Path::new(trained_lake()), &lake);
+    let lake = lake.to_str().unwrap();
+    ok(folder.path(), &["sae", "export", "saelens", "out", "--autoencoder", "tiny", "--lake", lake]);
+    let cfg = folder.path().join("out/cfg.json");
+    let text = std::fs::read_to_string(&cfg).unwrap();
+    assert!(text.contains("\"center_writing_weights\": false"), "{text}");
+    // One that takes the mean away itself needs no more; one that does not is read as the files say.
+    let centred = text.replace("\"center_writing_weights\": false", "\"center_writing_weights\": true");
+    let import = |id: &str, cfg_text: &str| {
+        std::fs::write(&cfg, cfg_text).unwrap();
+        ok(folder.path(), &["sae", "import", "out", "--id", id, "--lake", lake]);
+    };
+    import("normed", &centred);
+    import("centred", &centred.replace("\"layer_norm\"", "\"none\""));
+    import("raw", &text.replace("\"layer_norm\"", "\"none\""));
+    let removed = "SELECT autoencoder FROM sparse_autoencoders WHERE normalization LIKE '%\"row_mean\":\"removed\"%'";
+    assert_eq!(cells(lake, removed), [["centred"]]);
+    let codes = |id: &str| {
+        let text = "The king rode to the castle.";
+        let sql = format!(
+            "SELECT sum(activation) FROM activations_on('default', '{text}', '{HOOK}/{id}') WHERE activation > 0"
+        );
+        float(lake, &sql)
+    };
+    assert!((codes("centred") - codes("raw")).abs() > 1e-3, "the mean of a row of the unprocessed model is not 0");
+    ok(folder.path(), &["sae", "export", "saelens", "again", "--autoencoder", "centred", "--lake", lake]);
+    let again = std::fs::read_to_string(folder.path().join("again/cfg.json")).unwrap();
+    assert!(again.contains("\"center_writing_weights\": true"), "{again}");
+    // What no weights of the stream write has no mean to lose.
+    let inside = [
+        "sae",
+        "import",
+        "out",
+        "--id",
+        "x",
+        "--hook",
+        "blocks.2.mlp.hook_post",
+        "--row-mean",
+        "removed",
+        "--lake",
+        lake,
+    ];
+    let error = refused(folder.path(), &inside, 2);
+    assert!(error.contains("--row-mean: expected kept"), "{error}");
 }

@@ -74,6 +74,7 @@ fn queries_are_listed_and_shown() {
       explanations_mentioning    Units whose explanation mentions a word or phrase, best score first.
       firing_together            The latents that fire where one latent fires: share of both among either (jaccard), correlation of firing (phi), pointwise mutual information.
       latent_classes             How many latents of each autoencoder are dead, rare, usual and dense.
+      model_differences          How many latents of each crosscoder are of its first model only, of the other only, shared, and in between; how alike the shared ones are.
       most_polysemantic          Units that peak on many different tokens: in top windows and in the weaker ranges of their activation.
       neurons_of_token           Units that respond to one token more than to the rest, by how far its mean lies above their own.
       score_against_density      Do sparse units get better explanations? Mean score by tenth of density, and the correlation of the two.
@@ -81,6 +82,7 @@ fn queries_are_listed_and_shown() {
       scores_without_value       Why scores are NULL: how many of each reason, by layer.
       shared_top_tokens          Units whose strongest windows all peak on one token: the token detectors.
       simulation_gaps            Windows where an explanation misses most: the largest gap between what the unit does and what it should do.
+      split_latents              How the latents of a small autoencoder split in a larger one: the larger one's latents whose decoder rows are most like each.
       top_windows                The strongest windows of one unit, strong tokens marked with their tenths of the maximum.
       unreliable_scores          High scores to distrust: a wide interval, or a control that scores nearly as well.
     search
@@ -95,6 +97,7 @@ fn queries_are_listed_and_shown() {
       exchange_units             One row per unit that the lake holds anything of, with statistics, best explanation and its score: what export --where is about.
       explanation_scorers        One row per explanation and scorer: its headline number (correlation of a simulator, balanced accuracy, area under the curve or hit rate of a judge) with control and interval.
       explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
+      latent_differences         Every latent of every crosscoder at its first model and at each other one: relative decoder norm, and the class by it: only_model, shared, only_other, between.
       latent_statistics          Every latent of every encoded autoencoder: how often and how strongly it fires, and its class by that: dead, rare, usual, dense.
       neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).

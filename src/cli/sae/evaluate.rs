@@ -51,6 +51,9 @@ pub(crate) struct Evaluate {
     /// Firings that are ablated one by one.
     #[arg(long, default_value_t = 64, value_name = "N")]
     ablations: usize,
+    /// Latents that patterns of tokens (N2G) are found for, among those that fire; 0 leaves them out.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pattern_latents: usize,
     /// Seed of their choice.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -81,6 +84,7 @@ pub(crate) async fn evaluate(arguments: &Arguments, command: &Evaluate) -> Resul
         n_windows: command.windows,
         first_token: command.first_token,
         n_ablations: command.ablations,
+        n_pattern_latents: command.pattern_latents,
         seed: command.seed,
     };
     let progress = Arc::new(PassProgress::default());

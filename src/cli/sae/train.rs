@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sparse_autoencoders::autoencoder::InputNormalization;
+use sparse_autoencoders::autoencoder::{DecoderBias, InputNormalization};
 use sparse_autoencoders::training::config::{AuxiliaryLoss, Method, TrainingConfig};
 
 use super::super::activations::{chosen, shuffle_store};
 use super::super::arguments::{Arguments, ExistingLake, positive};
 use super::super::progress::Verbosity;
 use super::super::{open, print};
-use crate::activation_store::manifest::Manifest;
+use crate::activation_store::manifest::{Manifest, StoreFolder};
 use crate::activation_store::shuffle::ShuffleOptions;
 use crate::autoencoders::rows::{StepRow, snake_case};
 use crate::autoencoders::train::{Observer, TrainSettings, Trained, Wanted};
@@ -60,6 +60,9 @@ pub(crate) struct Train {
     /// The store it is trained on [default: the only one].
     #[arg(long, value_name = "NAME")]
     store: Option<String>,
+    /// Train transcoders: the store of what the rows of --store are to become, of the same tokens.
+    #[arg(long, value_name = "NAME")]
+    target_store: Option<String>,
     /// Subject model that the store is of: 'default' (inside the program), a folder or a file.
     #[arg(long, default_value = "default", value_name = "PATH")]
     model: String,
@@ -108,9 +111,9 @@ pub(crate) struct Train {
     /// Rows without a firing after which a latent is dead.
     #[arg(long, default_value = "10M", value_name = "ROWS", value_parser = magnitude)]
     dead_after: u64,
-    /// What is done to a row before it is encoded.
-    #[arg(long, default_value = "layer_norm", value_name = "KIND")]
-    normalize: Normalize,
+    /// What is done to a row before it is encoded [default: layer_norm, and scale for transcoders].
+    #[arg(long, value_name = "KIND")]
+    normalize: Option<Normalize>,
     /// Seed of the random order; made now where it is not there.
     #[arg(long, default_value_t = 0, value_name = "N")]
     shuffle_seed: u64,
@@ -145,16 +148,31 @@ pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> 
     let lake = command.lake.open().await?;
     let store = chosen(&lake, command.store.as_deref())?;
     let manifest = store.whole()?;
-    let wanted = wanted(command, store.name(), &manifest)?;
-    if !store.shuffled_seeds()?.contains(&command.shuffle_seed) {
-        let memory_limit = (command.memory * f64::from(1 << 30)) as usize;
-        let options = ShuffleOptions { seed: command.shuffle_seed, memory_limit };
-        shuffle_store(arguments, store.clone(), options).await?;
+    let target_store = command.target_store.as_deref().map(|name| chosen(&lake, Some(name))).transpose()?;
+    let target_manifest = target_store.as_ref().map(StoreFolder::whole).transpose()?;
+    // Before rows are brought into order for nothing.
+    if let (Some(_), Some(Normalize::LayerNorm | Normalize::UnitNorm | Normalize::ConstantNorm)) =
+        (&target_store, command.normalize)
+    {
+        return Err(Error::Argument {
+            argument: "--normalize".to_owned(),
+            expected: "none or scale, in a transcoder: its outputs are other values than what it reads".to_owned(),
+            got: "what every row is given by itself".to_owned(),
+        });
+    }
+    let wanted = wanted(command, store.name(), &manifest, target_manifest.as_ref())?;
+    for store in [Some(&store), target_store.as_ref()].into_iter().flatten() {
+        if !store.shuffled_seeds()?.contains(&command.shuffle_seed) {
+            let memory_limit = (command.memory * f64::from(1 << 30)) as usize;
+            let options = ShuffleOptions { seed: command.shuffle_seed, memory_limit };
+            shuffle_store(arguments, store.clone(), options).await?;
+        }
     }
     let session = open(lake, SessionOptions::default())?;
     let settings = TrainSettings {
         model: command.model.clone(),
         store,
+        target_store,
         shuffle_seed: command.shuffle_seed,
         wanted,
         measure_every: command.measure_every as u64,
@@ -190,7 +208,7 @@ fn measured(row: &StepRow) -> String {
     )
 }
 
-fn wanted(command: &Train, store: &str, manifest: &Manifest) -> Result<Vec<Wanted>> {
+fn wanted(command: &Train, store: &str, manifest: &Manifest, targets: Option<&Manifest>) -> Result<Vec<Wanted>> {
     let argument = |argument: &str, expected: &str, got: String| Error::Argument {
         argument: argument.to_owned(),
         expected: expected.to_owned(),
@@ -208,11 +226,12 @@ fn wanted(command: &Train, store: &str, manifest: &Manifest) -> Result<Vec<Wante
     for &n_latents in &command.latents {
         for &k in &ks {
             for &seed in &command.seed {
-                let config = config(command, manifest, n_latents, k, seed, n_steps);
+                let config = config(command, manifest, targets, n_latents, k, seed, n_steps);
                 let architecture = snake_case(&config.method.architecture()).replace('_', "");
                 let of_k = if has_k { format!("-k{k}") } else { String::new() };
                 let store = store.replace('~', "-");
-                let id = format!("{architecture}-{store}-n{n_latents}{of_k}-s{seed}");
+                let kind = if targets.is_some() { "transcoder-" } else { "" };
+                let id = format!("{kind}{architecture}-{store}-n{n_latents}{of_k}-s{seed}");
                 wanted.push(Wanted { id, config });
             }
         }
@@ -225,7 +244,15 @@ fn wanted(command: &Train, store: &str, manifest: &Manifest) -> Result<Vec<Wante
     Ok(wanted)
 }
 
-fn config(command: &Train, manifest: &Manifest, n_latents: usize, k: usize, seed: u64, n_steps: u64) -> TrainingConfig {
+fn config(
+    command: &Train,
+    manifest: &Manifest,
+    targets: Option<&Manifest>,
+    n_latents: usize,
+    k: usize,
+    seed: u64,
+    n_steps: u64,
+) -> TrainingConfig {
     let n_inputs = manifest.contents.width;
     let method = match command.architecture {
         Architecture::TopK => Method::TopK { k },
@@ -245,15 +272,19 @@ fn config(command: &Train, manifest: &Manifest, n_latents: usize, k: usize, seed
     let mut config = TrainingConfig::with_method(method, n_inputs, n_latents, command.batch, n_steps);
     config.seed = seed;
     config.dead_after_rows = command.dead_after;
-    config.input_normalization = match command.normalize {
+    if let Some(targets) = targets {
+        config.n_outputs = targets.contents.width;
+        config.decoder_bias = DecoderBias::NotSubtracted;
+    }
+    // What varies by row cannot be undone on other values than were read.
+    let usual = if targets.is_some() { Normalize::Scale } else { Normalize::LayerNorm };
+    config.input_normalization = match command.normalize.unwrap_or(usual) {
         Normalize::None => InputNormalization::None,
         Normalize::LayerNorm => InputNormalization::LayerNorm { epsilon: 1e-5 },
         Normalize::UnitNorm => InputNormalization::UnitNorm,
         Normalize::ConstantNorm => InputNormalization::ConstantNorm,
         Normalize::Scale => {
-            let norm = manifest.statistics.as_ref().map_or(1.0, |statistics| statistics.mean_norm);
-            let factor = (n_inputs as f64).sqrt() / if norm > 0.0 { norm } else { 1.0 };
-            InputNormalization::Scale { inputs: factor, outputs: factor }
+            InputNormalization::Scale { inputs: factor(manifest), outputs: factor(targets.unwrap_or(manifest)) }
         }
     };
     if let Some(rate) = command.learning_rate {
@@ -267,6 +298,12 @@ fn config(command: &Train, manifest: &Manifest, n_latents: usize, k: usize, seed
         None => {}
     }
     config
+}
+
+/// What rows are multiplied by, so that their mean norm is √width.
+fn factor(manifest: &Manifest) -> f64 {
+    let norm = manifest.statistics.as_ref().map_or(1.0, |statistics| statistics.mean_norm);
+    (manifest.contents.width as f64).sqrt() / if norm > 0.0 { norm } else { 1.0 }
 }
 
 /// A bar with the newest measurement beside it; elsewhere than on a terminal a line for each measurement.

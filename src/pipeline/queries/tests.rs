@@ -179,6 +179,7 @@ fn stages_form_a_chain() {
             "sparse_autoencoders",
             "training_steps",
             "autoencoder_metrics",
+            "crosscoder_latents",
             "runs"
         ],
         "only importers, the store of replies, the search index, autoencoders and the pipeline write tables without a stage"

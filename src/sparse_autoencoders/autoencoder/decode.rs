@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{InputNormalization, SparseAutoencoder};
+use super::{InputNormalization, RowMean, SparseAutoencoder};
 use crate::codes::Codes;
 use crate::error::{Error, Result, expect_len};
 use crate::kernels::{add_scaled, dot};
@@ -115,6 +115,12 @@ impl<T: Number> SparseAutoencoder<T> {
         } else if let InputNormalization::Scale { outputs, .. } = self.config.input_normalization {
             let factor = T::of(1.0 / outputs);
             out.iter_mut().for_each(|x| *x *= factor);
+        }
+        if self.config.row_mean == RowMean::Removed {
+            expect_len("row_means of the codes", n_rows, codes.row_means.len())?;
+            for (out, mean) in out.chunks_exact_mut(width).zip(&codes.row_means) {
+                out.iter_mut().for_each(|x| *x += *mean);
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{Activation, DecoderBias, SparseAutoencoder, normalize_rows};
+use super::{Activation, DecoderBias, RowMean, SparseAutoencoder, normalize_rows, remove_means};
 use crate::codes::Codes;
 use crate::error::{Error, Result, expect_len};
 use crate::kernels::{Candidate, dot, scan_above, scan_over};
@@ -183,6 +183,10 @@ impl<T: Number> SparseAutoencoder<T> {
     pub(crate) fn prepare(&self, inputs: &[T], codes: &mut Codes<T>) -> Vec<T> {
         let width = self.config.n_inputs;
         let mut prepared = inputs.to_vec();
+        codes.row_means.clear();
+        if self.config.row_mean == RowMean::Removed {
+            codes.row_means = remove_means(width, &mut prepared);
+        }
         normalize_rows(
             self.config.input_normalization,
             width,

@@ -39,6 +39,16 @@ pub(crate) fn normalize_rows<T: Number>(
     }
 }
 
+/// Takes its mean from every row; returns the means, `[n_rows]`.
+pub(crate) fn remove_means<T: Number>(width: usize, rows: &mut [T]) -> Vec<T> {
+    let remove = |row: &mut [T]| {
+        let mean = row.iter().map(|x| x.wide()).sum::<f64>() / width as f64;
+        row.iter_mut().for_each(|x| *x = T::of(x.wide() - mean));
+        T::of(mean)
+    };
+    rows.par_chunks_mut(width).with_min_len(ROWS).map(remove).collect()
+}
+
 /// Normalises one row; returns the factor and the summand that undo it.
 fn normalize_row<T: Number>(normalization: InputNormalization, row: &mut [T]) -> (T, T) {
     let n = row.len() as f64;

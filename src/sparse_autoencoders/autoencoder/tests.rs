@@ -85,6 +85,59 @@ fn normalised_rows_come_back_in_their_own_units() {
 }
 
 #[test]
+fn rows_less_their_mean_have_the_codes_of_centred_rows() {
+    let n = 12;
+    let inputs = rows(40 * n);
+    let means: Vec<f32> = inputs.chunks(n).map(|row| row.iter().sum::<f32>() / n as f32).collect();
+    let centred: Vec<f32> =
+        inputs.chunks(n).zip(&means).flat_map(|(row, mean)| row.iter().map(move |x| x - mean)).collect();
+    let normalizations = [
+        InputNormalization::None,
+        InputNormalization::LayerNorm { epsilon: 1e-5 },
+        InputNormalization::ConstantNorm,
+        InputNormalization::Scale { inputs: 3.0, outputs: 3.0 },
+    ];
+    for normalization in normalizations {
+        let mut kept = autoencoder(Method::TopK { k: 5 }, 40);
+        kept.config.input_normalization = normalization;
+        let removed =
+            SparseAutoencoder { config: Config { row_mean: RowMean::Removed, ..kept.config.clone() }, ..kept.clone() };
+        let run = |autoencoder: &SparseAutoencoder, inputs: &[f32]| {
+            let (mut codes, mut out) = (Codes::default(), vec![0.0; inputs.len()]);
+            autoencoder.reconstruct(inputs, &mut codes, &mut out).unwrap();
+            (codes, out)
+        };
+        let (expected_codes, expected) = run(&kept, &centred);
+        let (codes, out) = run(&removed, &inputs);
+        assert_eq!(codes.latents, expected_codes.latents, "{normalization:?}");
+        // In the units of the rows as they are: what a splice puts into the model has the mean that it had.
+        for (row, mean) in means.iter().enumerate() {
+            for at in row * n..(row + 1) * n {
+                assert!(
+                    (out[at] - expected[at] - mean).abs() < 1e-5,
+                    "{normalization:?}: {} {}",
+                    out[at],
+                    expected[at]
+                );
+            }
+        }
+        let mut one = vec![0.0; 40];
+        removed.clone().with_thresholds().unwrap().encode_latent(3, &inputs, &mut one).unwrap();
+        let mut other = vec![0.0; 40];
+        kept.with_thresholds().unwrap().encode_latent(3, &centred, &mut other).unwrap();
+        assert!(one.iter().zip(&other).all(|(one, other)| (one - other).abs() < 1e-5), "{normalization:?}");
+        let mut codes = codes;
+        codes.row_means.clear();
+        assert!(removed.decode(&codes, &mut vec![0.0; inputs.len()]).is_err(), "the means are needed back");
+    }
+    let mut transcoder = autoencoder(Method::TopK { k: 5 }, 40);
+    transcoder.config.row_mean = RowMean::Removed;
+    transcoder.w_skip = Some(vec![0.0; n * n]);
+    let error = transcoder.validate().unwrap_err().to_string();
+    assert!(error.contains("'row_mean': expected kept in a transcoder"), "{error}");
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let autoencoder = autoencoder(Method::TopK { k: 3 }, 40);
     let mut codes = Codes::default();

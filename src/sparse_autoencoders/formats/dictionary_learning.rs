@@ -16,9 +16,9 @@ use std::path::Path;
 
 use super::json::Fields;
 use super::torch_file::Dictionary;
-use super::{Format, Imported, refused};
+use super::{Format, Imported, WritingWeights, refused};
 use crate::autoencoder::{
-    Activation, Architecture, Config, DecoderBias, InputNormalization, Magnitude, SparseAutoencoder,
+    Activation, Architecture, Config, DecoderBias, InputNormalization, Magnitude, RowMean, SparseAutoencoder,
 };
 use crate::error::Result;
 use crate::tensors::Tensors;
@@ -80,6 +80,7 @@ pub fn read(folder: &Path) -> Result<Imported> {
             n_latents,
             decoder_bias,
             input_normalization: InputNormalization::None,
+            row_mean: RowMean::Kept,
         },
         w_enc,
         b_enc: tensors.take(b_enc, &[n_latents])?,
@@ -96,6 +97,7 @@ pub fn read(folder: &Path) -> Result<Imported> {
         format: Format::DictionaryLearning,
         model: trainer.text("lm_name")?,
         hook_point: trainer.text("submodule_name")?,
+        writing_weights: WritingWeights::AsTheyAre,
     })
 }
 

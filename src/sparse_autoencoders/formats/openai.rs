@@ -8,8 +8,10 @@
 use std::path::Path;
 
 use super::torch_file::Dictionary;
-use super::{Format, Imported, refused};
-use crate::autoencoder::{Activation, Architecture, Config, DecoderBias, InputNormalization, SparseAutoencoder};
+use super::{Format, Imported, WritingWeights, refused};
+use crate::autoencoder::{
+    Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder,
+};
 use crate::error::Result;
 
 /// Epsilon of the published layer norm.
@@ -56,6 +58,7 @@ pub fn read(path: &Path) -> Result<Imported> {
             n_latents,
             decoder_bias: DecoderBias::Subtracted,
             input_normalization,
+            row_mean: RowMean::Kept,
         },
         w_enc: tensors.take("encoder.weight", &[n_latents, width])?,
         b_enc: tensors.take("latent_bias", &[n_latents])?,
@@ -67,5 +70,11 @@ pub fn read(path: &Path) -> Result<Imported> {
     };
     tensors.nothing_left()?;
     autoencoder.validate()?;
-    Ok(Imported { autoencoder, format: Format::OpenAi, model: None, hook_point: None })
+    Ok(Imported {
+        autoencoder,
+        format: Format::OpenAi,
+        model: None,
+        hook_point: None,
+        writing_weights: WritingWeights::AsTheyAre,
+    })
 }

@@ -11,9 +11,9 @@
 use std::path::Path;
 
 use super::json::Fields;
-use super::{Format, Imported, refused};
+use super::{Format, Imported, WritingWeights, refused};
 use crate::autoencoder::{
-    Activation, Architecture, Config, DecoderBias, InputNormalization, Magnitude, SparseAutoencoder,
+    Activation, Architecture, Config, DecoderBias, InputNormalization, Magnitude, RowMean, SparseAutoencoder,
 };
 use crate::error::Result;
 use crate::tensors::Tensors;
@@ -88,7 +88,16 @@ fn read_folder(folder: &Path, scale: Option<f64>) -> Result<Imported> {
         tensors.take("scaling_factor", &[n_latents])?;
     }
     let mut autoencoder = SparseAutoencoder {
-        config: Config { architecture, activation, n_inputs, n_outputs, n_latents, decoder_bias, input_normalization },
+        config: Config {
+            architecture,
+            activation,
+            n_inputs,
+            n_outputs,
+            n_latents,
+            decoder_bias,
+            input_normalization,
+            row_mean: RowMean::Kept,
+        },
         w_enc: tensors.take_transposed("W_enc", [n_inputs, n_latents])?,
         b_enc: tensors.take(if activation == Activation::Gated { "b_gate" } else { "b_enc" }, &[n_latents])?,
         w_dec: tensors.take("W_dec", &[n_latents, n_outputs])?,
@@ -110,7 +119,35 @@ fn read_folder(folder: &Path, scale: Option<f64>) -> Result<Imported> {
     let place = if is_current { &metadata } else { &fields };
     let hook_name = place.text("hook_name")?;
     let hook_point = if hook_name.is_none() { place.text("hook_point")? } else { hook_name };
-    Ok(Imported { autoencoder, format: Format::SaeLens, model: place.text("model_name")?, hook_point })
+    let writing_weights = writing_weights(place, is_current, hook_point.as_deref())?;
+    let model = place.text("model_name")?;
+    Ok(Imported { autoencoder, format: Format::SaeLens, model, hook_point, writing_weights })
+}
+
+/// How the subject model was loaded: `model_from_pretrained_kwargs`, and the defaults of the version where it is silent.
+///
+/// Since 5.0 at the latest models are loaded without processing (`load_model.py`), so what is not named was not done. 2.1 loaded
+/// them with TransformerLens' defaults, which centre; between the two files leave it open.
+fn writing_weights(place: &Fields, is_current: bool, hook_point: Option<&str>) -> Result<WritingWeights> {
+    let loaded_with = place.object("model_from_pretrained_kwargs");
+    // Values that these change are not those of the unprocessed model, and nothing here undoes them.
+    for (field, changes) in [("fold_ln", "hook_normalized"), ("fold_value_biases", "attn.hook_z")] {
+        if loaded_with.flag(field)?.unwrap_or(false) && hook_point.is_some_and(|name| name.ends_with(changes)) {
+            let reason = format!(
+                "'model_from_pretrained_kwargs' has '{field}', which changes the values of '{changes}': expected an \
+                 autoencoder of the unprocessed model there"
+            );
+            return Err(refused(place.path(), reason));
+        }
+    }
+    let version = place.text("sae_lens_training_version")?;
+    let major = version.and_then(|version| version.split('.').next().and_then(|major| major.parse::<u32>().ok()));
+    Ok(match loaded_with.flag("center_writing_weights")? {
+        Some(true) => WritingWeights::Centred,
+        Some(false) => WritingWeights::AsTheyAre,
+        None if is_current || major.is_some_and(|major| major >= 5) => WritingWeights::AsTheyAre,
+        None => WritingWeights::Unsaid,
+    })
 }
 
 fn activation(fields: &Fields, is_current: bool) -> Result<(Architecture, Activation)> {

@@ -7,8 +7,10 @@
 use std::path::Path;
 
 use super::json::Fields;
-use super::{Format, Imported, refused};
-use crate::autoencoder::{Activation, Architecture, Config, DecoderBias, InputNormalization, SparseAutoencoder};
+use super::{Format, Imported, WritingWeights, refused};
+use crate::autoencoder::{
+    Activation, Architecture, Config, DecoderBias, InputNormalization, RowMean, SparseAutoencoder,
+};
 use crate::error::Result;
 use crate::tensors::Tensors;
 
@@ -63,6 +65,7 @@ pub fn read(folder: &Path) -> Result<Imported> {
             n_latents,
             decoder_bias: if transcodes { DecoderBias::NotSubtracted } else { DecoderBias::Subtracted },
             input_normalization: InputNormalization::None,
+            row_mean: RowMean::Kept,
         },
         w_enc: tensors.take("encoder.weight", &[n_latents, n_inputs])?,
         b_enc: tensors.take("encoder.bias", &[n_latents])?,
@@ -75,5 +78,11 @@ pub fn read(folder: &Path) -> Result<Imported> {
     tensors.nothing_left()?;
     autoencoder.validate()?;
     let hook_point = folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(Imported { autoencoder, format: Format::Sparsify, model: None, hook_point })
+    Ok(Imported {
+        autoencoder,
+        format: Format::Sparsify,
+        model: None,
+        hook_point,
+        writing_weights: WritingWeights::AsTheyAre,
+    })
 }

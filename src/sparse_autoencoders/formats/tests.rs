@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::autoencoder::{Activation, Architecture, DecoderBias, InputNormalization};
+use crate::autoencoder::{Activation, Architecture, DecoderBias, InputNormalization, RowMean};
 use crate::codes::Codes;
 use crate::tensors::Tensors;
 use crate::training::config::{Method, TrainingConfig};
@@ -46,7 +46,7 @@ fn every_format_computes_what_its_library_computes() {
     let mut names: Vec<String> =
         fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names.len(), 23);
+    assert_eq!(names.len(), 24);
     for name in names {
         let imported = read(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(name.starts_with(imported.format.name()), "{name}: {:?}", imported.format);
@@ -173,6 +173,71 @@ fn files_that_are_cut_off_are_refused() {
 }
 
 #[test]
+fn a_compressed_archive_that_is_damaged_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("params.npz");
+    let whole = fs::read(fixture("gemma_scope_compressed").join("params.npz")).unwrap();
+    assert_eq!(
+        read(&fixture("gemma_scope_compressed")).unwrap().autoencoder,
+        read(&fixture("gemma_scope")).unwrap().autoencoder
+    );
+    let damage = |at: usize, with: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = with;
+        fs::write(&path, bytes).unwrap();
+        read(&path).unwrap_err().to_string()
+    };
+    let directory = whole.windows(4).position(|bytes| bytes == [0x50, 0x4b, 1, 2]).unwrap();
+    // The method, and the size once unpacked, of the first member.
+    let error = damage(directory + 10, 12);
+    assert!(error.contains("'W_enc.npy' stored or deflated, got compression method 12"), "{error}");
+    let error = damage(directory + 24, 1);
+    assert!(error.contains("member 'W_enc.npy' of"), "{error}");
+    // The first byte of its compressed data: a block of a kind that there is not.
+    let data = 30 + usize::from(whole[26]) + usize::from(whole[28]);
+    let error = damage(data, 0xff);
+    assert!(error.contains("'W_enc.npy'"), "{error}");
+}
+
+#[test]
+fn files_say_whether_the_stream_was_centred() {
+    let of = |name: &str, from: &str, to: &str| {
+        let folder = changed(name, "cfg.json", |text| {
+            assert!(text.contains(from), "{text}");
+            text.replacen(from, to, 1)
+        });
+        read(folder.path()).map(|imported| imported.writing_weights)
+    };
+    let hook = "\"hook_name\": \"blocks.8.hook_resid_pre\"";
+    let loaded = |with: &str| format!("{hook}, \"model_from_pretrained_kwargs\": {{{with}}}");
+    let current = |with: &str| of("saelens_standard", hook, &loaded(with)).unwrap();
+    assert_eq!(current("\"center_writing_weights\": true"), WritingWeights::Centred);
+    assert_eq!(current("\"center_writing_weights\": false"), WritingWeights::AsTheyAre);
+    assert_eq!(current(""), WritingWeights::AsTheyAre, "version 6 loads models without processing");
+    assert_eq!(read(&fixture("saelens_standard")).unwrap().writing_weights, WritingWeights::AsTheyAre);
+    assert_eq!(read(&fixture("saelens_5_standard")).unwrap().writing_weights, WritingWeights::Unsaid);
+    let old = |version: &str| {
+        of("saelens_5_topk", hook, &format!("{hook}, \"sae_lens_training_version\": \"{version}\"")).unwrap()
+    };
+    assert_eq!(old("5.10.2"), WritingWeights::AsTheyAre);
+    assert_eq!(old("2.1.3"), WritingWeights::Unsaid);
+    assert_eq!(
+        of("saelens_5_topk", hook, &loaded("\"center_writing_weights\": true")).unwrap(),
+        WritingWeights::Centred
+    );
+    assert_eq!(read(&fixture("gemma_scope")).unwrap().writing_weights, WritingWeights::AsTheyAre);
+
+    // Folding changes what a norm gives, and not the stream before it.
+    let folded = |hook_name: &str| {
+        let place = format!("\"hook_name\": \"{hook_name}\", \"model_from_pretrained_kwargs\": {{\"fold_ln\": true}}");
+        of("saelens_standard", hook, &place)
+    };
+    assert_eq!(folded("blocks.8.hook_resid_pre").unwrap(), WritingWeights::AsTheyAre);
+    let error = folded("blocks.8.ln2.hook_normalized").unwrap_err().to_string();
+    assert!(error.contains("'fold_ln', which changes the values of 'hook_normalized'"), "{error}");
+}
+
+#[test]
 fn a_stored_or_given_scale_is_used_and_folds_away() {
     let folder = changed("saelens_standard", "cfg.json", |text| {
         text.replace("\"none\", \"r", "\"expected_average_only_in\", \"r")
@@ -247,6 +312,7 @@ fn what_is_written_for_saelens_reads_back() {
         written.unwrap();
         let again = read(folder.path()).unwrap();
         assert_eq!(again.model.as_deref(), Some("gpt2"));
+        assert_eq!(again.writing_weights, WritingWeights::AsTheyAre);
         agrees(&name, &again.autoencoder);
         // The architecture's history is not kept, and thresholds only where they are used.
         autoencoder.config.architecture = again.autoencoder.config.architecture;
@@ -268,6 +334,9 @@ fn what_saelens_cannot_hold_is_refused() {
     let error = saelens::export::write(&autoencoder, &metadata, folder.path()).unwrap_err().to_string();
     assert!(error.contains("'input_normalization'"), "{error}");
     autoencoder.config.input_normalization = InputNormalization::None;
+    autoencoder.config.row_mean = RowMean::Removed;
+    saelens::export::write(&autoencoder, &metadata, folder.path()).unwrap();
+    assert_eq!(read(folder.path()).unwrap().writing_weights, WritingWeights::Centred);
     autoencoder.thresholds.as_mut().unwrap()[3] = -0.5;
     let error = saelens::export::write(&autoencoder, &metadata, folder.path()).unwrap_err().to_string();
     assert!(error.contains("'thresholds'") && error.contains("-0.5"), "{error}");

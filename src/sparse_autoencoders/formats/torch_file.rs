@@ -31,7 +31,7 @@ impl Dictionary {
         let pickle = pickle.ok_or_else(|| fault("a 'data.pkl'", "none".to_owned()))?.to_owned();
         let folder = pickle.strip_suffix("data.pkl").unwrap_or_default();
         let mut stack = Stack::empty();
-        let parsed = stack.read_loop(&mut archive.member(&pickle)?).and_then(|()| stack.finalize());
+        let parsed = stack.read_loop(&mut archive.member(&pickle)?.as_ref()).and_then(|()| stack.finalize());
         match parsed.map_err(|error| fault("a pickle of tensors", error.to_string()))? {
             Object::Dict(entries) => Self::of(path, &archive, folder, entries),
             other => Err(fault("a dictionary (state_dict)", kind(&other))),
@@ -107,6 +107,7 @@ fn tensor(path: &Path, archive: &Archive, folder: &str, name: &str, object: Obje
     })();
     let (storage, key, offset, shape, strides) = parts.ok_or_else(|| fault("another form of it".to_owned()))?;
     let data = archive.member(&format!("{folder}data/{key}"))?;
+    let data = data.as_ref();
     let stored = match storage.as_str() {
         "FloatStorage" => numbers(data, f32::from_le_bytes),
         "DoubleStorage" => numbers(data, |bytes: [u8; 8]| f64::from_le_bytes(bytes) as f32),

@@ -1,8 +1,17 @@
-//! Members of a zip archive that are stored without compression, as PyTorch writes them.
+//! Members of a zip archive: stored as they are (PyTorch, `numpy.savez`) or deflated (`numpy.savez_compressed`).
 
+use std::borrow::Cow;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::DeflateDecoder;
+
 use crate::error::{Error, Result};
+
+/// Number of the method under which bytes are stored as they are.
+const STORED: usize = 0;
+/// Number of the method of RFC 1951.
+const DEFLATED: usize = 8;
 
 /// An archive held in memory.
 #[derive(Debug)]
@@ -17,8 +26,10 @@ struct Member {
     name: String,
     /// Where its local header begins.
     header: usize,
+    /// Bytes in the archive, and once unpacked.
+    packed_size: usize,
     size: usize,
-    compressed: bool,
+    method: usize,
 }
 
 impl Archive {
@@ -26,7 +37,7 @@ impl Archive {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let members = members(&bytes).ok_or_else(|| Error::Format {
             path: path.to_owned(),
-            expected: "a zip archive, as torch.save has written them since PyTorch 1.6".to_owned(),
+            expected: "a zip archive, as numpy and, since PyTorch 1.6, torch.save write them".to_owned(),
             got: format!("{} bytes that are none", bytes.len()),
         })?;
         Ok(Self { path: path.to_owned(), bytes, members })
@@ -37,24 +48,36 @@ impl Archive {
         self.members.iter().map(|member| member.name.as_str())
     }
 
-    /// A member's bytes.
-    pub(super) fn member(&self, name: &str) -> Result<&[u8]> {
-        let fault = |got: &str| Error::Format {
-            path: self.path.clone(),
-            expected: format!("member '{name}', stored without compression"),
-            got: got.to_owned(),
-        };
-        let member = self.members.iter().find(|member| member.name == name).ok_or_else(|| fault("none"))?;
-        if member.compressed {
-            return Err(fault("a compressed one"));
-        }
+    /// A member's bytes, unpacked.
+    pub(super) fn member(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let fault = |expected: String, got: String| Error::Format { path: self.path.clone(), expected, got };
+        let member = self.members.iter().find(|member| member.name == name);
+        let member = member.ok_or_else(|| fault(format!("member '{name}'"), "none".to_owned()))?;
         // The local header repeats the name and has an extra field of its own length.
         let header = self.bytes.get(member.header..).unwrap_or_default();
-        let data = (|| {
+        let packed = (|| {
             let start = 30 + number(header, 26, 2)? + number(header, 28, 2)?;
-            (number(header, 0, 4)? == 0x0403_4b50).then(|| header.get(start..start + member.size)).flatten()
+            let end = start.checked_add(member.packed_size)?;
+            (number(header, 0, 4)? == 0x0403_4b50).then(|| header.get(start..end)).flatten()
         })();
-        data.ok_or_else(|| fault("one that ends early"))
+        let packed =
+            packed.ok_or_else(|| fault(format!("all of member '{name}'"), "one that ends early".to_owned()))?;
+        let sized = |bytes: usize| format!("member '{name}' of {bytes} bytes");
+        match member.method {
+            STORED if packed.len() == member.size => Ok(Cow::Borrowed(packed)),
+            STORED => Err(fault(sized(member.size), packed.len().to_string())),
+            DEFLATED => {
+                let mut bytes = Vec::new();
+                // One byte more than is said tells that there is more, and no more is unpacked than that.
+                let mut reader = DeflateDecoder::new(packed).take(member.size as u64 + 1);
+                reader.read_to_end(&mut bytes).map_err(|error| fault(sized(member.size), error.to_string()))?;
+                if bytes.len() != member.size {
+                    return Err(fault(sized(member.size), format!("{} or more", bytes.len())));
+                }
+                Ok(Cow::Owned(bytes))
+            }
+            other => Err(fault(format!("member '{name}' stored or deflated"), format!("compression method {other}"))),
+        }
     }
 }
 
@@ -75,15 +98,15 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         (number(bytes, at, 4)? == 0x0201_4b50).then_some(())?;
         let (name, extra, comment) =
             (number(bytes, at + 28, 2)?, number(bytes, at + 30, 2)?, number(bytes, at + 32, 2)?);
-        let (stored, mut size, mut header) =
+        let (mut packed_size, mut size, mut header) =
             (number(bytes, at + 20, 4)?, number(bytes, at + 24, 4)?, number(bytes, at + 42, 4)?);
         // Sizes and places that do not fit are in the extra field, in this order.
         let mut wide = wide_fields(bytes.get(at + 46 + name..at + 46 + name + extra)?);
         if size == 0xffff_ffff {
             size = wide.next()?;
         }
-        if stored == 0xffff_ffff {
-            wide.next()?;
+        if packed_size == 0xffff_ffff {
+            packed_size = wide.next()?;
         }
         if header == 0xffff_ffff {
             header = wide.next()?;
@@ -91,8 +114,9 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         members.push(Member {
             name: String::from_utf8(bytes.get(at + 46..at + 46 + name)?.to_vec()).ok()?,
             header,
+            packed_size,
             size,
-            compressed: number(bytes, at + 10, 2)? != 0,
+            method: number(bytes, at + 10, 2)?,
         });
         at += 46 + name + extra + comment;
     }

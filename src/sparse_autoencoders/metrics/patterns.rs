@@ -5,7 +5,7 @@
 //! pattern is bound to the start of a text if padding in front of it costs half the activation. Patterns are kept in a tree
 //! from the last token backwards, and predict on other texts.
 //!
-//! Differences from the reference (`sparse_autoencoder/n2g.py` as described): suffixes are tried all at once, not one by
+//! Differences from the reference (`sparse_autoencoder/n2g.py` as described): suffixes are tried eight at a time, not one by
 //! one, and of all patterns that fit a token the one with the largest activation counts.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ mod tests;
 
 /// Share of an activation that counts as kept, and saliency from which a token matters.
 const HALF: f32 = 0.5;
+/// Suffixes that are asked for together.
+const SUFFIXES: usize = 8;
 
 /// Activations of a latent at the last token of each sequence.
 pub type LastActivations<'a> = dyn FnMut(&[Vec<u32>]) -> Result<Vec<f32>> + 'a;
@@ -60,19 +62,15 @@ impl Patterns {
                 .reduce(|best, at| if example.activations[at] > example.activations[best] { at } else { best });
             let Some(strongest) = strongest.filter(|at| example.activations[*at] > 0.0) else { continue };
             let tokens = &example.tokens[..=strongest];
-            let suffixes: Vec<Vec<u32>> = (1..=tokens.len()).map(|n| tokens[tokens.len() - n..].to_vec()).collect();
-            let kept = activations(&suffixes)?;
-            let whole = kept[kept.len() - 1];
+            let whole = activations(&[tokens.to_vec()])?.first().copied().unwrap_or_default();
             if whole <= 0.0 {
                 continue;
             }
-            let Some(shortest) = kept.iter().position(|kept| *kept >= HALF * whole) else { continue };
-            let suffix = &suffixes[shortest];
-            let base = kept[shortest];
+            let (suffix, base) = shortest(tokens, whole, activations)?;
             // The padded text, and the text with each token replaced.
-            let mut changed = vec![[&[padding], suffix.as_slice()].concat()];
+            let mut changed = vec![[&[padding], suffix].concat()];
             changed.extend((0..suffix.len()).map(|at| {
-                let mut tokens = suffix.clone();
+                let mut tokens = suffix.to_vec();
                 tokens[at] = padding;
                 tokens
             }));
@@ -103,6 +101,20 @@ impl Patterns {
     pub fn predict(&self, tokens: &[u32]) -> Vec<f32> {
         (0..tokens.len()).map(|last| self.root.largest(&tokens[..=last]).unwrap_or(0.0)).collect()
     }
+}
+
+/// The shortest suffix whose last token keeps half the activation `whole` of the text, and what it keeps. Short ones are asked for
+/// first: most latents need few tokens, and a text of n tokens has suffixes of n² / 2.
+fn shortest<'t>(tokens: &'t [u32], whole: f32, activations: &mut LastActivations<'_>) -> Result<(&'t [u32], f32)> {
+    for first in (1..tokens.len()).step_by(SUFFIXES) {
+        let lengths = first..tokens.len().min(first + SUFFIXES);
+        let suffixes: Vec<Vec<u32>> = lengths.clone().map(|n| tokens[tokens.len() - n..].to_vec()).collect();
+        let kept = activations(&suffixes)?;
+        if let Some((length, kept)) = lengths.zip(kept).find(|(_, kept)| *kept >= HALF * whole) {
+            return Ok((&tokens[tokens.len() - length..], kept));
+        }
+    }
+    Ok((tokens, whole))
 }
 
 impl Node {

@@ -7,7 +7,9 @@ use super::parameters::Parameters;
 use super::select::{Dead, Selected, select};
 use super::update::{fused_step, gradients, renormalize, scaled_step};
 use crate::autoencoder::encode::subtract_from_rows;
-use crate::autoencoder::{Config, DecoderBias, InputNormalization, Magnitude, SparseAutoencoder, normalize_rows};
+use crate::autoencoder::{
+    Config, DecoderBias, InputNormalization, Magnitude, RowMean, SparseAutoencoder, normalize_rows,
+};
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, sum_of_squares};
 use crate::number::Number;
@@ -329,6 +331,7 @@ impl<T: Number> Trainer<T> {
                 n_latents: config.n_latents,
                 decoder_bias: config.decoder_bias,
                 input_normalization: config.input_normalization,
+                row_mean: RowMean::Kept,
             },
             w_enc: parameters.w_enc,
             b_enc: parameters.b_enc,

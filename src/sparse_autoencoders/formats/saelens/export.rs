@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{CONFIG, EPSILON, WEIGHTS};
-use crate::autoencoder::{Activation, DecoderBias, InputNormalization, SparseAutoencoder};
+use crate::autoencoder::{Activation, DecoderBias, InputNormalization, RowMean, SparseAutoencoder};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::tensors::{serialized, transposed};
@@ -92,6 +92,8 @@ pub fn write(autoencoder: &SparseAutoencoder, metadata: &Metadata, folder: &Path
             "model_name": metadata.model_name,
             "hook_name": metadata.hook_name,
             "hook_name_out": metadata.hook_name_out,
+            // SAELens gives these to TransformerLens, whose model's stream then has no mean to take away.
+            "model_from_pretrained_kwargs": {"center_writing_weights": config.row_mean == RowMean::Removed},
         },
     });
     let mut set = |name: &str, value: Value| {

@@ -36,3 +36,30 @@ fn the_latent_that_knows_is_found() {
     assert!((silent.loss - entropy).abs() < 1e-12 && silent.weight == 0.0, "{silent:?}");
     assert!(fit(&[1.0, 2.0], &[true, true]).is_err());
 }
+
+#[test]
+fn sparse_values_are_fitted_as_dense_ones() {
+    let mut random = Random::seeded(7);
+    for share in [0.02, 0.3, 1.0] {
+        let values: Vec<f32> = (0..500)
+            .map(|_| if random.normal().abs() < share { random.normal().abs() as f32 + 0.1 } else { 0.0 })
+            .collect();
+        let labels: Vec<bool> = values.iter().map(|x| f64::from(*x) + random.normal() > 0.8).collect();
+        let sparse = |values: &[f32], labels: &[bool]| SparseValues {
+            n_rows: values.len() as u64,
+            n_true: labels.iter().filter(|label| **label).count() as u64,
+            firings: values.iter().copied().zip(labels.iter().copied()).filter(|(value, _)| *value != 0.0).collect(),
+        };
+        let (dense, found) = (fit(&values, &labels).unwrap(), fit_sparse(&sparse(&values, &labels)).unwrap());
+        for (a, b) in [(dense.weight, found.weight), (dense.bias, found.bias), (dense.loss, found.loss)] {
+            assert!((a - b).abs() < 1e-6 * (1.0 + a.abs()), "{dense:?} {found:?}");
+        }
+        // On the rows it was fitted on the loss is its own; on other labels it is another.
+        assert!((found.loss_on(&sparse(&values, &labels)).unwrap() - found.loss).abs() < 1e-9);
+        let other: Vec<bool> = labels.iter().map(|label| !label).collect();
+        assert!(found.loss_on(&sparse(&values, &other)).unwrap() > found.loss);
+    }
+    let broken = SparseValues { n_rows: 3, n_true: 1, firings: vec![(1.0, true), (2.0, true)] };
+    assert!(fit_sparse(&broken).unwrap_err().to_string().contains("'firings'"));
+    assert!(fit_sparse(&SparseValues { n_rows: 3, n_true: 3, firings: Vec::new() }).is_err());
+}
