@@ -67,3 +67,17 @@ async fn of_two_writers_of_the_same_work_the_second_is_refused() {
         assert_eq!(n_files(&lake).await, 5);
     }
 }
+
+#[test]
+fn floats_are_stored_byte_by_byte_and_only_rounded_ones_in_a_dictionary() {
+    let leaf = |column: &str| ColumnPath::from(vec![column.to_owned(), "list".to_owned(), "element".to_owned()]);
+    let of = |name: &str| file_properties(table(name).unwrap()).unwrap();
+    let simulations = of("simulations");
+    assert!(simulations.dictionary_enabled(&leaf("distribution")));
+    assert!(!simulations.dictionary_enabled(&leaf("expected")));
+    assert_eq!(simulations.encoding(&leaf("expected")), Some(Encoding::BYTE_STREAM_SPLIT));
+    let records = of("activation_records");
+    assert_eq!(records.encoding(&leaf("activations")), Some(Encoding::BYTE_STREAM_SPLIT));
+    assert_eq!(records.encoding(&ColumnPath::from("max_activation")), Some(Encoding::BYTE_STREAM_SPLIT));
+    assert_eq!(records.encoding(&ColumnPath::from("sequence")), None);
+}
