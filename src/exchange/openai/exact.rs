@@ -23,7 +23,8 @@ impl Exact {
                 continue;
             }
             let value = document[place + 1..].trim_ascii_start();
-            let length = value.bytes().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+            let length =
+                value.bytes().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
             let text = &value[..length.count()];
             if let (Ok(parsed), Ok(nearest)) = (serde_json::from_str::<f64>(text), text.parse::<f64>()) {
                 exact.insert(parsed.to_bits(), nearest);

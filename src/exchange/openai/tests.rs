@@ -273,7 +273,8 @@ fn probabilities_are_rounded_and_what_was_computed_from_them_is_not() {
 #[test]
 fn a_file_that_is_no_text_is_told_with_its_place() {
     let mut unit = unit();
-    let bytes = b"{\"neuron_id\": {\"layer_index\": 3, \"neuron_index\": 7},\n \"random_sample\": [{\"tokens\": [\"a\xff\"]}]}";
+    let bytes =
+        b"{\"neuron_id\": {\"layer_index\": 3, \"neuron_index\": 7},\n \"random_sample\": [{\"tokens\": [\"a\xff\"]}]}";
     let flaw = read_unit::records(bytes, &mut unit).unwrap_err();
     assert_eq!(flaw.line, Some(2));
     assert!(flaw.reason.contains("invalid unicode code point"), "{flaw:?}");

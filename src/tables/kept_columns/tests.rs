@@ -26,19 +26,23 @@ const QUERIES: [&str; 9] = [
 fn rows(n: i32, word: &str) -> RecordBatch {
     let definition = table("explanations").unwrap();
     let column = |field: &arrow::datatypes::FieldRef| -> ArrayRef {
-        let texts = |of: &dyn Fn(i32) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..n).map(of))) };
+        let texts =
+            |of: &dyn Fn(i32) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..n).map(of))) };
         match field.name().as_str() {
             "hook_point" => texts(&|row| format!("blocks.{}.mlp.hook_post", row % 2)),
             "explanation" => texts(&|row| format!("{word}{row}")),
             "text" => texts(&|row| format!("{word} {}", "x".repeat(row as usize % 20))),
             "neuron" => Arc::new(Int32Array::from_iter_values((0..n).map(|row| row / 2))),
-            "revised" => Arc::new((0..n).map(|row| (row % 3 == 0).then(|| format!("{word}{}", row + 1))).collect::<StringArray>()),
+            "revised" => Arc::new(
+                (0..n).map(|row| (row % 3 == 0).then(|| format!("{word}{}", row + 1))).collect::<StringArray>(),
+            ),
             _ if field.data_type().is_integer() => Arc::new(Int32Array::from_iter_values((0..n).map(|_| 0))),
             _ if field.is_nullable() => arrow::array::new_null_array(field.data_type(), n as usize),
             _ => texts(&|_| "m".to_owned()),
         }
     };
-    RecordBatch::try_new(Arc::clone(&definition.schema), definition.schema.fields().iter().map(column).collect()).unwrap()
+    RecordBatch::try_new(Arc::clone(&definition.schema), definition.schema.fields().iter().map(column).collect())
+        .unwrap()
 }
 
 async fn add(lake: &Lake, n: i32, word: &str) {
@@ -102,7 +106,10 @@ async fn what_is_asked_once_or_has_no_room_is_read_from_its_files() {
     assert!(from_memory(&keeping, texts).await, "the second");
     assert!(!from_memory(&keeping, "SELECT sum(length(explanation)) AS n FROM explanations").await, "another column");
     assert!(!from_memory(&keeping, "SELECT reason FROM explanations LIMIT 3").await);
-    assert!(!from_memory(&keeping, "SELECT reason FROM explanations LIMIT 3").await, "some rows are no reason to read all");
+    assert!(
+        !from_memory(&keeping, "SELECT reason FROM explanations LIMIT 3").await,
+        "some rows are no reason to read all"
+    );
 
     // Files of some kilobytes fit into this room, their columns do not.
     let kept = KeptColumns::with_room(100_000);
