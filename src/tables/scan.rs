@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
@@ -21,7 +22,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
@@ -205,23 +206,11 @@ impl TableScan {
     }
 
     /// A scan of Parquet files; places are those of `stored`.
-    async fn from_files(
-        &self,
-        state: &dyn Session,
-        groups: Vec<FileGroup>,
-        statistics: Statistics,
-        places: Vec<usize>,
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn of_files(&self, groups: Vec<FileGroup>, places: Vec<usize>) -> Result<FileScanConfigBuilder> {
         let source = Arc::new(ParquetSource::new(self.stored.clone()));
-        let scan = FileScanConfigBuilder::new(self.store_url.clone(), source)
+        FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(places))?
-            .with_limit(limit)
-            .build();
-        let format = ParquetFormat::default().with_options(state.table_options().parquet.clone());
-        format.create_physical_plan(state, scan).await
+            .with_projection_indices(Some(places))
     }
 
     /// The same rows from the columns that are kept, once those that are not are decoded; `None` where they are not to be kept.
@@ -263,8 +252,8 @@ impl TableScan {
         }
         for lot in without.chunks(FILES_AT_ONCE) {
             let groups = lot.iter().map(|file| FileGroup::new(vec![files[*file].clone()])).collect();
-            let statistics = Statistics::new_unknown(self.stored.table_schema());
-            let plan = self.from_files(state, groups, statistics, wanted.clone(), None).await?;
+            // In order means also that no part of the scan reads files of another: each part is one file.
+            let plan = planned(state, self.of_files(groups, wanted.clone())?.with_preserve_order(true).build()).await?;
             let schema = plan.schema();
             let read = collect_partitioned(plan, state.task_ctx()).await?;
             for (file, batches) in lot.iter().zip(read) {
@@ -280,11 +269,16 @@ impl TableScan {
         let n_parts = if bytes < ONE_PART_BYTES { 1 } else { state.config().target_partitions().max(1) };
         let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); n_parts.min(files.len())];
         let mut rows_of_part = vec![0; parts.len()];
-        for (file, columns) in files.iter().zip(&found) {
+        // One dictionary for all files: rows of several are put together without making another.
+        let folders = partition_rows(self.partitions.schema().fields(), files)?;
+        for (number, columns) in found.iter().enumerate() {
             let n_rows = columns.values().next().map_or(0, |column| column.len());
             let column = |place: &usize| match columns.get(place) {
                 Some(column) => Ok(Arc::clone(column)),
-                None => file.partition_values[place - n_stored].to_array_of_size(n_rows),
+                None => {
+                    let rows = UInt32Array::from_value(number as u32, n_rows);
+                    Ok(take(folders.column(place - n_stored), &rows, None)?)
+                }
             };
             let columns = places.iter().map(column).collect::<Result<Vec<_>>>()?;
             // The next file goes where there is least.
@@ -292,7 +286,7 @@ impl TableScan {
             rows_of_part[part] += n_rows;
             parts[part].extend(batches(&schema, columns, state.config().batch_size())?);
         }
-        let source = MemorySourceConfig::try_new(&parts, schema, None)?.with_limit(limit);
+        let source = MemorySourceConfig::try_new(&parts, schema, None)?;
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
 }
@@ -347,7 +341,8 @@ impl TableProvider for TableScan {
             true => vec![FileGroup::new(files)],
             false => FileGroup::new(files).split_files(state.config().target_partitions()),
         };
-        self.from_files(state, groups, statistics, places, limit).await
+        let scan = self.of_files(groups, places)?.with_statistics(statistics).with_limit(limit).build();
+        planned(state, scan).await
     }
 
     async fn insert_into(
@@ -361,6 +356,11 @@ impl TableProvider for TableScan {
             None => not_impl_err!("rows are written by the process that opened the table, not by a worker"),
         }
     }
+}
+
+async fn planned(state: &dyn Session, scan: FileScanConfig) -> Result<Arc<dyn ExecutionPlan>> {
+    let format = ParquetFormat::default().with_options(state.table_options().parquet.clone());
+    format.create_physical_plan(state, scan).await
 }
 
 fn without_dictionaries(schema: &Schema) -> SchemaRef {
