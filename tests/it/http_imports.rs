@@ -37,7 +37,8 @@ impl Files {
                     let answered = match of(request.url().trim_start_matches('/')).filter(|_| is_get) {
                         Some(bytes) => {
                             n_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                            request.respond(Response::from_data(bytes))
+                            // In one piece: the client wants to be told how long a file is.
+                            request.respond(Response::from_data(bytes).with_chunked_threshold(usize::MAX))
                         }
                         None => request.respond(Response::empty(StatusCode(if is_get { 404 } else { 405 }))),
                     };
@@ -190,6 +191,6 @@ fn one_source_of_a_neuronpedia_dump_comes_from_a_server_that_lists_nothing() {
     ok(path, &["import", "neuronpedia", &source, "--lake", "remote"]);
     assert_eq!(crate::support::rows_of(path, "remote", &tables, "*"), before, "importing twice changes nothing");
     // More than one source cannot be found without a listing.
-    let error = refused(path, &["import", "neuronpedia", &format!("{}/v1", server.address), "--lake", "none"], 1);
+    let error = refused(path, &["import", "neuronpedia", &format!("{}/v1", server.address), "--lake", "none"], 2);
     assert!(error.contains("the folder of one source"), "{error}");
 }
