@@ -17,7 +17,7 @@ CREATE EXTERNAL TABLE simulations (
     split        VARCHAR NOT NULL COMMENT 'split of the activation record, never train',
     expected     FLOAT[] COMMENT 'expected activations in the units of scale; shape [seq_len]; NULL when the simulation failed, an element NULL where no value could be read',
     number_mass  FLOAT   COMMENT 'mean probability that the model gave to numbers where it was asked for one, 0..1; NULL without such a distribution',
-    distribution FLOAT[] COMMENT 'probability of each of 0 .. 10 at each token, shape [seq_len, 11], 0 where it was not told; imported simulations only, NULL elsewhere',
+    distribution FLOAT[] COMMENT 'probability of each of 0 .. 10 at each token, shape [seq_len, 11], 0 where it was not told; imports round it to 1/4096 (at most 0.00012 off) unless told not to; imported simulations only, NULL elsewhere',
     reason       VARCHAR COMMENT 'why expected is NULL; NULL otherwise',
     completions  VARCHAR[] COMMENT 'keys of completions: the replies it was read from, in the order of the tokens where there is one a token; NULL without any',
     run          VARCHAR NOT NULL COMMENT 'the run that wrote the row, a key of runs'

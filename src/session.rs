@@ -26,6 +26,7 @@ use crate::pipeline::queries::{Kind, of_kind, written};
 use crate::scores::leak::LeakRule;
 use crate::search::build::SearchIndex;
 use crate::tables::catalog::{LakeSchema, View};
+use crate::tables::kept_columns::KeptColumns;
 use crate::tables::lake::Lake;
 
 mod access;
@@ -42,6 +43,8 @@ const TOLD_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 pub struct SessionOptions {
     /// Bytes that sorts, joins and aggregates may hold before they spill to disk.
     pub memory_limit: usize,
+    /// Of these, bytes for decoded columns of tables that are asked again; 0 keeps none, which is right where one query is asked.
+    pub kept_columns: usize,
     /// Rows of a batch. Small where rows hold many windows.
     pub batch_rows: usize,
     /// Where language models are, and what they may cost.
@@ -56,11 +59,20 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             memory_limit: 2 << 30,
+            kept_columns: 0,
             batch_rows: 8_192,
             languages: LanguageModelOptions::default(),
             access: Access::Full,
             engine: Engine::Local,
         }
+    }
+}
+
+impl SessionOptions {
+    /// For a session that lives on and is asked about the same tables again: a quarter of its memory is for decoded columns.
+    #[must_use]
+    pub fn asked_again(self) -> Self {
+        Self { kept_columns: self.memory_limit / 4, ..self }
     }
 }
 
@@ -122,7 +134,7 @@ impl Session {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
             .set_bool("datafusion.execution.parquet.schema_force_view_types", false);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit)))
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit.saturating_sub(options.kept_columns))))
             .build_arc()?;
         let state = SessionStateBuilder::new()
             .with_config(config)
@@ -143,6 +155,7 @@ impl Session {
             views,
             Arc::new(IndexedViews::new(&search)),
             options.engine.folder_columns(),
+            (options.kept_columns > 0).then(|| Arc::new(KeptColumns::with_room(options.kept_columns))),
         ));
         schema.attach(&context);
         let catalog = MemoryCatalogProvider::new();

@@ -12,7 +12,7 @@ use super::{open, print};
 use crate::error::Result;
 use crate::exchange::import::{ImportOptions, import};
 use crate::exchange::importer::{Importer, OnBadFile};
-use crate::exchange::openai::dataset::{Dataset, DatasetOptions};
+use crate::exchange::openai::dataset::{Dataset, DatasetOptions, Distributions};
 use crate::exchange::openai::verify::verify;
 use crate::exchange::report::Report;
 use crate::neurons::selection::NeuronSelection;
@@ -90,6 +90,9 @@ pub(crate) struct ImportOpenai {
     /// What simulated them [default: all_at_once, by openai:gpt-4 for gpt2-xl].
     #[arg(long, value_name = "METHOD")]
     pub(crate) simulator: Option<String>,
+    /// Keep all digits of simulators' distributions, not to 1/4096: takes two to five times their room.
+    #[arg(long)]
+    pub(crate) exact_distributions: bool,
     /// Compute every stored score again from the imported simulations, and show the largest difference.
     #[arg(long)]
     pub(crate) verify: bool,
@@ -113,6 +116,9 @@ async fn import_openai(arguments: &Arguments, command: &ImportOpenai) -> Result<
     options.layers = command.layers.iter().flat_map(|layers| &layers.0).map(|layer| *layer as i32).collect();
     if let NeuronSelection::Ranges(ranges) = NeuronSelection::parse(&command.neurons)? {
         options.neurons = ranges.iter().map(|range| bound(*range.start())..=bound(*range.end())).collect();
+    }
+    if command.exact_distributions {
+        options.distributions = Distributions::Exact;
     }
     if let Some(explainer) = &command.explainer {
         name(explainer, &mut options.explainer, &mut options.explainer_model);

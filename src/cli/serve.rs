@@ -86,7 +86,8 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         at_once: command.queries_at_once,
         ..QueryLimits::default()
     };
-    let options = SessionOptions { languages, access, memory_limit: limits.memory, ..SessionOptions::default() };
+    let options =
+        SessionOptions { languages, access, memory_limit: limits.memory, ..SessionOptions::default() }.asked_again();
     let session = Session::open(command.lake.open().await?, Arc::new(models), options)?;
     for model in &command.models {
         session.models().get(model)?;

@@ -17,14 +17,14 @@ use crate::error::{Error, Result};
 use crate::session::{Session, SessionOptions};
 
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
-    let session = open(
-        command.lake.open().await?,
-        SessionOptions {
-            languages: command.language.options()?,
-            engine: command.engine.clone(),
-            ..SessionOptions::default()
-        },
-    )?;
+    let options = SessionOptions {
+        languages: command.language.options()?,
+        engine: command.engine.clone(),
+        ..SessionOptions::default()
+    };
+    // One query reads a table once.
+    let options = if command.query.is_some() { options } else { options.asked_again() };
+    let session = open(command.lake.open().await?, options)?;
     let view = View { format: command.format, layout: Layout::Rows };
     let mut executor = Engine { session };
     match (&command.query, &command.file) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
@@ -110,6 +111,12 @@ impl SearchIndex {
             let name = encoder.to_owned();
             let recall = tokio::task::spawn_blocking(move || measured_recall(&opened, &name)).await;
             let recall = recall.map_err(|e| Error::internal(format!("the indexing thread stopped: {e}")))??;
+            // Read by nobody from now on: what takes most room goes, before the manifest says what was found without it.
+            for (segment, number) in
+                index.segments.iter().zip(manifest.vectors.get(encoder).iter().flat_map(|e| &e.segments))
+            {
+                remove_floats(&file(&segment_folder(&self.folder, segment.number), *number, "floats"))?;
+            }
             if let Some(entry) = manifest.vectors.get_mut(encoder) {
                 entry.recall = Some((recall * 1_000.0).round() as u32);
             }
@@ -204,9 +211,18 @@ impl SearchIndex {
     }
 }
 
-/// The share of the exact nearest that the approximate search finds, over vectors of the index itself, which do not count.
+fn remove_floats(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The share of the exact nearest that the approximate search finds without floats, over vectors of the index itself, which do
+/// not count. What is exact is found by the floats, as long as they are there.
 pub(super) fn measured_recall(index: &Index, encoder: &str) -> Result<f64> {
     let vectors = index.vectors(encoder)?;
+    let rough = index.without_floats();
     let everything = vec![None; vectors.len()];
     let (mut found, mut wanted) = (0, 0);
     for i in 0..RECALL_QUERIES {
@@ -216,12 +232,12 @@ pub(super) fn measured_recall(index: &Index, encoder: &str) -> Result<f64> {
             row -= index.segments[segment].n_rows;
             segment += 1;
         }
-        let width = vectors[segment].width;
-        let query = QueryVector::new(&vectors[segment].exact[row * width..(row + 1) * width]);
-        let near = |search| nearest(index, encoder, &query, &everything, RECALL_AT + 1, search);
+        let query = QueryVector::new(&vectors[segment].row(row));
+        let near = |index: &Index, search| nearest(index, encoder, &query, &everything, RECALL_AT + 1, search);
         let itself = |hit: &super::rank::Hit| (hit.segment as usize, hit.row as usize) == (segment, row);
-        let approximate: HashSet<_> = near(Search::Approximate)?.iter().map(|hit| (hit.segment, hit.row)).collect();
-        for hit in near(Search::Exact)?.iter().filter(|hit| !itself(hit)).take(RECALL_AT) {
+        let approximate: HashSet<_> =
+            near(&rough, Search::Approximate)?.iter().map(|hit| (hit.segment, hit.row)).collect();
+        for hit in near(index, Search::Exact)?.iter().filter(|hit| !itself(hit)).take(RECALL_AT) {
             wanted += 1;
             found += usize::from(approximate.contains(&(hit.segment, hit.row)));
         }

@@ -77,6 +77,13 @@ impl Index {
         Ok(Self { manifest, segments, vectors })
     }
 
+    /// The same index as it is once it has let go of the floats.
+    pub(super) fn without_floats(&self) -> Self {
+        let without = |vectors: &Arc<Vectors>| Arc::new(vectors.without_floats());
+        let vectors = self.vectors.iter().map(|(name, of)| (name.clone(), of.iter().map(without).collect())).collect();
+        Self { manifest: self.manifest.clone(), segments: self.segments.clone(), vectors }
+    }
+
     /// Explanations.
     pub(crate) fn n_rows(&self) -> usize {
         self.manifest.n_rows()

@@ -13,6 +13,8 @@ use datafusion::execution::context::SessionContext;
 use super::bm25::{KeywordQuery, matches};
 use super::build::SearchIndex;
 use super::mentions::Needle;
+use super::nearest::{Search, nearest};
+use super::vectors::QueryVector;
 use super::words::{folded, forms, words};
 use crate::embeddings::TextEncoder;
 use crate::error::Result;
@@ -318,6 +320,37 @@ async fn a_text_that_changed_gets_another_vector() {
     let hits = super::nearest::nearest(&index, "fake", &query, &everything, 1, super::nearest::Search::Exact).unwrap();
     assert!((hits[0].score - 1.0).abs() < 1e-5, "{hits:?}");
     assert_eq!(index.key(&hits[0]).unwrap(), "e000001");
+}
+
+#[tokio::test]
+async fn an_index_that_let_go_of_its_floats_is_searched_by_what_it_kept() {
+    let lake = TestLake::new();
+    let rows: Vec<_> = (0..500).map(|i| row(i, &format!("text {i} of group {}", i % 7))).collect();
+    lake.append(&rows).await;
+    lake.search().with_vectors(lake.engine(), &FakeEncoder, &|_, _| ()).await.unwrap();
+    let mut n_floats = 0;
+    for segment in std::fs::read_dir(lake.search().folder.clone()).unwrap().map(|entry| entry.unwrap().path()) {
+        for file in std::fs::read_dir(segment).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|ending| ending == "floats") {
+                std::fs::remove_file(file).unwrap();
+                n_floats += 1;
+            }
+        }
+    }
+    assert!(n_floats > 0);
+    let opened = open(lake.folder.path());
+    let index = opened.search().fresh().await.unwrap().unwrap();
+    let query = QueryVector::new(&FakeEncoder::vector("text 33 of group 5"));
+    let everything = vec![None; index.segments.len()];
+    let hits = nearest(&index, "fake", &query, &everything, 3, Search::Exact).unwrap();
+    assert_eq!(index.key(&hits[0]).unwrap(), "e000033");
+    assert!((hits[0].score - 1.0).abs() < 0.02, "{}", hits[0].score);
+    // New rows have floats, old ones have not: both are found.
+    lake.append(&[row(1_000, "text 1000 of group 6")]).await;
+    let index = lake.search().with_vectors(lake.engine(), &FakeEncoder, &|_, _| ()).await.unwrap();
+    let query = QueryVector::new(&FakeEncoder::vector("text 1000 of group 6"));
+    let hits = nearest(&index, "fake", &query, &vec![None; index.segments.len()], 3, Search::Exact).unwrap();
+    assert_eq!(index.key(&hits[0]).unwrap(), "e001000");
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! The vectors of a segment's rows: exact, as bytes for a first look with a known error, and as signs for a rough one.
+//!
+//! An index of more rows than are compared exactly lets go of the floats, four fifths of its size: the table has them, and a product
+//! with bytes is off by some ten-thousandths.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use arrow::buffer::ScalarBuffer;
@@ -18,8 +22,8 @@ const ROUNDING: f32 = 1e-4;
 /// Vectors of length 1 (as encoders give them), one a row; a row without one is marked.
 pub(super) struct Vectors {
     pub(super) width: usize,
-    /// All numbers, row after row.
-    pub(super) exact: ScalarBuffer<f32>,
+    /// All numbers, row after row; `None` where they were let go.
+    pub(super) exact: Option<ScalarBuffer<f32>>,
     /// The same as `bytes * scale`.
     pub(super) bytes: ScalarBuffer<i8>,
     /// NaN for a row without a vector.
@@ -85,9 +89,10 @@ fn signs(vector: &[f32]) -> Vec<u64> {
 impl Vectors {
     pub(super) fn open(folder: &Path, number: u64, width: usize, n_rows: usize) -> Result<Self> {
         let path = |ending: &str| file(folder, number, ending);
+        let floats = path("floats");
         Ok(Self {
             width,
-            exact: numbers(&path("floats"), n_rows * width)?,
+            exact: floats.exists().then(|| numbers(&floats, n_rows * width)).transpose()?,
             bytes: numbers(&path("bytes"), n_rows * width)?,
             scales: numbers(&path("scales"), n_rows)?,
             errors: numbers(&path("errors"), n_rows)?,
@@ -95,12 +100,27 @@ impl Vectors {
         })
     }
 
-    /// The exact products of the query with some rows of the segment.
+    /// The same vectors without their floats.
+    pub(super) fn without_floats(&self) -> Self {
+        let Self { width, bytes, scales, errors, signs, .. } = self;
+        let (scales, errors) = (scales.clone(), errors.clone());
+        Self { width: *width, exact: None, bytes: bytes.clone(), scales, errors, signs: signs.clone() }
+    }
+
+    /// The vector of a row, as exactly as it is kept; shape `[width]`.
+    pub(super) fn row(&self, row: usize) -> Cow<'_, [f32]> {
+        let place = row * self.width..(row + 1) * self.width;
+        match &self.exact {
+            Some(exact) => Cow::Borrowed(&exact[place]),
+            None => Cow::Owned(self.bytes[place].iter().map(|byte| f32::from(*byte) * self.scales[row]).collect()),
+        }
+    }
+
+    /// The products of the query with some rows of the segment: exact, or by bytes where there are no floats.
     pub(super) fn similarities(&self, query: &QueryVector, rows: &[u32]) -> Vec<f32> {
         let mut similarities = vec![0.0; rows.len()];
         for (row, similarity) in rows.iter().zip(&mut similarities) {
-            let start = *row as usize * self.width;
-            products(&self.exact[start..start + self.width], &query.exact, std::slice::from_mut(similarity));
+            products(&self.row(*row as usize), &query.exact, std::slice::from_mut(similarity));
         }
         similarities
     }

@@ -12,6 +12,7 @@ use datafusion::execution::context::SessionContext;
 use parking_lot::{Mutex, RwLock};
 
 use super::definition::{TableDefinition, table, tables};
+use super::kept_columns::KeptColumns;
 use super::lake::{Lake, TableVersion};
 use super::scan::{self, FolderColumns};
 use super::versions::split_version;
@@ -40,6 +41,7 @@ pub(crate) struct LakeSchema {
     views: Vec<View>,
     materialised: Arc<dyn Materialised>,
     folders: FolderColumns,
+    kept: Option<Arc<KeptColumns>>,
     // Views are planned in the session that asks; the session owns this schema, hence weak.
     session: OnceLock<Weak<RwLock<SessionState>>>,
     // Reading a long log takes longer than most queries; its newest commit says whether it is still the log that was read.
@@ -64,8 +66,9 @@ impl LakeSchema {
         views: Vec<View>,
         materialised: Arc<dyn Materialised>,
         folders: FolderColumns,
+        kept: Option<Arc<KeptColumns>>,
     ) -> Self {
-        Self { lake, views, materialised, folders, session: OnceLock::new(), opened: Mutex::default() }
+        Self { lake, views, materialised, folders, kept, session: OnceLock::new(), opened: Mutex::default() }
     }
 
     /// Names the session that plans the views; called once, by the session itself.
@@ -85,7 +88,7 @@ impl LakeSchema {
         let Some(stored) = self.lake.open(definition).await? else {
             return Ok(Arc::new(MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]])?));
         };
-        let rows = scan::rows(&stored, self.folders).await?;
+        let rows = scan::rows(&stored, self.folders, self.kept.clone()).await?;
         // What was committed, or made anew, in between may or may not be in what was read.
         if let Some(version) = version
             && stored.version() == Some(version.number)
@@ -125,7 +128,7 @@ impl SchemaProvider for LakeSchema {
             (Some(definition), None) => self.newest(definition).await.map(Some),
             (Some(definition), Some(version)) => {
                 let stored = self.lake.open_version(definition, version).await?;
-                Ok(Some(scan::rows(&stored, self.folders).await?))
+                Ok(Some(scan::rows(&stored, self.folders, self.kept.clone()).await?))
             }
             (None, Some(version)) if self.views.iter().any(|view| view.name == base) => Err(Error::Argument {
                 argument: format!("table '{name}'"),

@@ -6,6 +6,7 @@ pub mod check;
 pub(crate) mod codec;
 pub mod definition;
 pub(crate) mod files;
+pub(crate) mod kept_columns;
 pub mod lake;
 pub(crate) mod lease;
 pub mod maintenance;

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
@@ -20,15 +21,17 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, collect_partitioned};
 use deltalake::DeltaTable;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -36,7 +39,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Position;
 
+use super::kept_columns::{ColumnKey, KeptColumns, batches, in_one_piece};
 use crate::error::Error;
+
+/// Files that are decoded together, where columns are kept.
+const FILES_AT_ONCE: usize = 64;
 
 /// Bytes of files that one thread reads as quickly as several: below, a plan in one part is the shorter way.
 const ONE_PART_BYTES: u64 = 1 << 20;
@@ -111,6 +118,8 @@ pub(crate) struct TableScan {
     store_url: ObjectStoreUrl,
     /// Delta's provider, for what writes, in the process that opened the table.
     delta: Option<Arc<dyn TableProvider>>,
+    /// Where columns are kept that are asked for again.
+    kept: Option<Arc<KeptColumns>>,
 }
 
 impl std::fmt::Debug for TableScan {
@@ -129,14 +138,18 @@ pub(crate) enum FolderColumns {
 }
 
 /// The rows of the version that is open: by a scan of its files where they hold nothing but rows, else by Delta's provider.
-pub(crate) async fn rows(table: &DeltaTable, folders: FolderColumns) -> Result<Arc<dyn TableProvider>, Error> {
+pub(crate) async fn rows(
+    table: &DeltaTable,
+    folders: FolderColumns,
+    kept: Option<Arc<KeptColumns>>,
+) -> Result<Arc<dyn TableProvider>, Error> {
     let delta = table.table_provider().await?;
     let Some(list) = FileList::of(table)? else { return Ok(delta) };
     let schema = match folders {
         FolderColumns::Dictionaries => delta.schema(),
         FolderColumns::Texts => without_dictionaries(&delta.schema()),
     };
-    Ok(Arc::new(TableScan { delta: Some(delta), ..TableScan::new(list, schema)? }))
+    Ok(Arc::new(TableScan { delta: Some(delta), kept, ..TableScan::new(list, schema)? }))
 }
 
 impl TableScan {
@@ -162,7 +175,7 @@ impl TableScan {
             list.files.iter().map(|file| partitioned(file, &stored, &of_folders)).collect::<Result<Vec<_>, _>>()?;
         let partitions = partition_rows(&of_folders, &files)?;
         let store_url = ObjectStoreUrl::parse(&list.store)?;
-        Ok(Self { list, schema, stored, places, files, partitions, store_url, delta: None })
+        Ok(Self { list, schema, stored, places, files, partitions, store_url, delta: None, kept: None })
     }
 
     /// The files, for another process.
@@ -190,6 +203,91 @@ impl TableScan {
         })?;
         // NULL is not true.
         Ok(self.files.iter().zip(kept).filter(|(_, kept)| *kept == Some(true)).map(|(file, _)| file.clone()).collect())
+    }
+
+    /// A scan of Parquet files; places are those of `stored`.
+    fn of_files(&self, groups: Vec<FileGroup>, places: Vec<usize>) -> Result<FileScanConfigBuilder> {
+        let source = Arc::new(ParquetSource::new(self.stored.clone()));
+        FileScanConfigBuilder::new(self.store_url.clone(), source)
+            .with_file_groups(groups)
+            .with_projection_indices(Some(places))
+    }
+
+    /// The same rows from the columns that are kept, once those that are not are decoded; `None` where they are not to be kept.
+    async fn from_memory(
+        &self,
+        state: &dyn Session,
+        kept: &KeptColumns,
+        files: &[PartitionedFile],
+        places: &[usize],
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let n_stored = self.stored.file_schema().fields().len();
+        let mut columns: Vec<usize> = places.iter().copied().filter(|place| *place < n_stored).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let table = folder_of_table(&files[0], self.list.partition_columns.len());
+        let bytes = files.iter().map(|file| file.object_meta.size).sum();
+        // Rows alone are counted without reading, and folders are known without.
+        if columns.is_empty() || !kept.ask(&table, &columns, bytes) {
+            return Ok(None);
+        }
+        let key = |file: &PartitionedFile, column: usize| ColumnKey {
+            path: file.object_meta.location.as_ref().into(),
+            size: file.object_meta.size,
+            modified: file.object_meta.last_modified.timestamp_millis(),
+            column,
+        };
+        let mut found: Vec<HashMap<usize, ArrayRef>> = files
+            .iter()
+            .map(|file| columns.iter().filter_map(|column| Some((*column, kept.get(&key(file, *column))?))).collect())
+            .collect();
+        let wanted: Vec<usize> =
+            columns.iter().copied().filter(|column| found.iter().any(|found| !found.contains_key(column))).collect();
+        let mut decoded = Vec::new();
+        let without: Vec<usize> = (0..files.len()).filter(|file| found[*file].len() < columns.len()).collect();
+        // A few rows are read faster than all.
+        if limit.is_some() && !without.is_empty() {
+            return Ok(None);
+        }
+        for lot in without.chunks(FILES_AT_ONCE) {
+            let groups = lot.iter().map(|file| FileGroup::new(vec![files[*file].clone()])).collect();
+            // In order means also that no part of the scan reads files of another: each part is one file.
+            let plan = planned(state, self.of_files(groups, wanted.clone())?.with_preserve_order(true).build()).await?;
+            let schema = plan.schema();
+            let read = collect_partitioned(plan, state.task_ctx()).await?;
+            for (file, batches) in lot.iter().zip(read) {
+                for (column, values) in wanted.iter().zip(in_one_piece(&schema, &batches)?) {
+                    decoded.push((key(&files[*file], *column), Arc::clone(&values)));
+                    found[*file].insert(*column, values);
+                }
+            }
+        }
+        kept.keep(&table, &decoded);
+        let all = self.stored.table_schema();
+        let schema = Arc::new(all.project(places)?);
+        let n_parts = if bytes < ONE_PART_BYTES { 1 } else { state.config().target_partitions().max(1) };
+        let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); n_parts.min(files.len())];
+        let mut rows_of_part = vec![0; parts.len()];
+        // One dictionary for all files: rows of several are put together without making another.
+        let folders = partition_rows(self.partitions.schema().fields(), files)?;
+        for (number, columns) in found.iter().enumerate() {
+            let n_rows = columns.values().next().map_or(0, |column| column.len());
+            let column = |place: &usize| match columns.get(place) {
+                Some(column) => Ok(Arc::clone(column)),
+                None => {
+                    let rows = UInt32Array::from_value(number as u32, n_rows);
+                    Ok(take(folders.column(place - n_stored), &rows, None)?)
+                }
+            };
+            let columns = places.iter().map(column).collect::<Result<Vec<_>>>()?;
+            // The next file goes where there is least.
+            let Some(part) = (0..parts.len()).min_by_key(|part| rows_of_part[*part]) else { continue };
+            rows_of_part[part] += n_rows;
+            parts[part].extend(batches(&schema, columns, state.config().batch_size())?);
+        }
+        let source = MemorySourceConfig::try_new(&parts, schema, None)?;
+        Ok(Some(DataSourceExec::from_data_source(source)))
     }
 }
 
@@ -232,21 +330,19 @@ impl TableProvider for TableScan {
             Some(columns) => columns.iter().map(|column| self.places[*column]).collect(),
             None => self.places.clone(),
         };
-        let statistics = all_statistics(self.stored.table_schema(), &files);
+        if let Some(kept) = &self.kept
+            && let Some(plan) = self.from_memory(state, kept, &files, &places, limit).await?
+        {
+            return Ok(plan);
+        }
         let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+        let statistics = all_statistics(self.stored.table_schema(), &files);
         let groups = match bytes < ONE_PART_BYTES {
             true => vec![FileGroup::new(files)],
             false => FileGroup::new(files).split_files(state.config().target_partitions()),
         };
-        let source = Arc::new(ParquetSource::new(self.stored.clone()));
-        let scan = FileScanConfigBuilder::new(self.store_url.clone(), source)
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(places))?
-            .with_limit(limit)
-            .build();
-        let format = ParquetFormat::default().with_options(state.table_options().parquet.clone());
-        format.create_physical_plan(state, scan).await
+        let scan = self.of_files(groups, places)?.with_statistics(statistics).with_limit(limit).build();
+        planned(state, scan).await
     }
 
     async fn insert_into(
@@ -260,6 +356,11 @@ impl TableProvider for TableScan {
             None => not_impl_err!("rows are written by the process that opened the table, not by a worker"),
         }
     }
+}
+
+async fn planned(state: &dyn Session, scan: FileScanConfig) -> Result<Arc<dyn ExecutionPlan>> {
+    let format = ParquetFormat::default().with_options(state.table_options().parquet.clone());
+    format.create_physical_plan(state, scan).await
 }
 
 fn without_dictionaries(schema: &Schema) -> SchemaRef {
@@ -296,6 +397,13 @@ fn partitioned(file: &ListedFile, stored: &TableSchema, of_folders: &[FieldRef])
     };
     let statistics = statistics(stored.file_schema(), file);
     Ok(PartitionedFile::new_from_meta(meta).with_partition_values(values).with_statistics(Arc::new(statistics)))
+}
+
+/// The folder that a table's partition folders are in.
+fn folder_of_table(file: &PartitionedFile, n_partition_columns: usize) -> String {
+    let parts: Vec<_> = file.object_meta.location.parts().collect();
+    let n = parts.len().saturating_sub(1 + n_partition_columns);
+    parts[..n].iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/")
 }
 
 fn partition_rows(columns: &[FieldRef], files: &[PartitionedFile]) -> Result<RecordBatch, Error> {

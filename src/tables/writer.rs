@@ -6,7 +6,7 @@ use deltalake::kernel::Transaction;
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
@@ -17,6 +17,16 @@ use crate::error::{Error, Result};
 
 /// Rows of a row group: one unit is then a read of kilobytes (measured by the dashboards of others, peers spec §2).
 const ROW_GROUP_ROWS: usize = 4_096;
+
+/// Rows of a page: of a row group, a query for one unit fetches the pages that may hold it. Pages of a quarter of this take 5 % more
+/// room, because fewer equal bytes stand together in them.
+const PAGE_ROWS: usize = 1_024;
+
+/// Columns of floats, by table, that may hold few different values, and bytes of a dictionary of them: a column whose values are too many
+/// for it is stored without one. Activations of others are often rounded to some digits and a third smaller for it; where they
+/// are not, the dictionary that was begun costs 4 % of their room.
+const REPEATING: [(&str, &str, usize); 2] =
+    [("simulations", "distribution", 1 << 16), ("activation_records", "activations", 1 << 16)];
 
 /// How often a commit is tried while other writers commit rows of their own to the same table.
 const COMMIT_TRIES: usize = 100;
@@ -186,22 +196,28 @@ pub(super) fn file_properties(definition: &TableDefinition) -> Result<WriterProp
     let level = ZstdLevel::try_new(1).map_err(|e| Error::internal(e.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-    // Activations hardly ever repeat: a dictionary of them is work for nothing.
-    let properties = float_columns(definition)
-        .fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, false))
-        .build();
-    Ok(properties)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS);
+    // Of the four bytes of a float only the first compresses, which it does when it stands beside the first bytes of others.
+    let properties = float_columns(definition).fold(properties, |properties, (column, path)| {
+        let repeating = REPEATING.iter().find(|(table, name, _)| (*table, *name) == (definition.name.as_str(), column));
+        let properties = match repeating {
+            Some((.., bytes)) => properties.set_column_dictionary_page_size_limit(path.clone(), *bytes),
+            None => properties.set_column_dictionary_enabled(path.clone(), false),
+        };
+        properties.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
+    });
+    Ok(properties.build())
 }
 
-/// Leaf columns of 32-bit floats, alone or in lists.
-fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = ColumnPath> {
+/// Leaf columns of 32-bit floats, alone or in lists, by the name of the column.
+fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = (&str, ColumnPath)> {
     definition.schema.fields().iter().filter_map(|field| {
         let name = field.name().clone();
         match field.data_type() {
-            DataType::Float32 => Some(ColumnPath::from(name)),
+            DataType::Float32 => Some((field.name().as_str(), ColumnPath::from(name))),
             DataType::List(element) if element.data_type() == &DataType::Float32 => {
-                Some(ColumnPath::from(vec![name, "list".to_owned(), element.name().clone()]))
+                Some((field.name().as_str(), ColumnPath::from(vec![name, "list".to_owned(), element.name().clone()])))
             }
             _ => None,
         }

@@ -96,7 +96,7 @@ fn a_lake_of_our_own_goes_out_as_a_neuronpedia_dump_with_its_scores() {
 const ROW: &str = r#""modelId":"gpt2-small","layer":"8-res-jb""#;
 
 /// A dump in the site's own layout: text indices, rows of activations in any order, no scores.
-fn dump(root: &Path) {
+pub(crate) fn dump(root: &Path) {
     let at = |path: &str| format!("v1/gpt2-small/8-res-jb/{path}");
     let source = r#"{"id":"8-res-jb","modelId":"gpt2-small","setName":"res-jb","dataset":"openwebtext","num_prompts":10,"num_tokens_in_prompt":128}"#;
     write(root, &at("source.jsonl"), source);

@@ -35,6 +35,8 @@ mod history;
 #[cfg(test)]
 mod http_api;
 #[cfg(test)]
+mod http_imports;
+#[cfg(test)]
 mod hub;
 #[cfg(test)]
 mod killed_calls;

@@ -14,7 +14,7 @@ use tiny_http::{Header, Response, Server, StatusCode};
 use crate::support::{neuronlake, ok, program, refused, rows_of, small_lake};
 
 /// Every table that an import writes.
-const TABLES: [&str; 9] = [
+pub(crate) const TABLES: [&str; 9] = [
     "token_sequences",
     "activation_records",
     "neurons",
@@ -67,7 +67,7 @@ fn scored(into: &mut Value, scores: [f64; 3]) {
 }
 
 /// Every file of a neuron, by its path below the root.
-fn files(layer: usize, neuron: usize) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(layer: usize, neuron: usize) -> BTreeMap<String, Vec<u8>> {
     let unit = layer * 100 + neuron;
     let id = json!({"dataclass_name": "NeuronId", "layer_index": layer, "neuron_index": neuron});
     let list = |from: usize, n: usize| (from..from + n).map(|place| record(unit, place)).collect::<Vec<_>>();
@@ -139,7 +139,7 @@ fn files(layer: usize, neuron: usize) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A dataset of `n` neurons in layers 0 and 1, below `data`.
-fn dataset(root: &Path, n: usize) {
+pub(crate) fn dataset(root: &Path, n: usize) {
     for (path, bytes) in (0..2).flat_map(|layer| (0..n).flat_map(move |neuron| files(layer, neuron))) {
         let path = root.join("data").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -147,7 +147,7 @@ fn dataset(root: &Path, n: usize) {
     }
 }
 
-fn import(folder: &Path, from: &str, lake: &str, more: &[&str]) -> String {
+pub(crate) fn import(folder: &Path, from: &str, lake: &str, more: &[&str]) -> String {
     ok(folder, &[&["import", "openai", from, "--lake", lake], more].concat())
 }
 
@@ -155,12 +155,12 @@ fn all(folder: &Path, lake: &str, columns: &str) -> BTreeMap<&'static str, Vec<S
     rows_of(folder, lake, &TABLES, columns)
 }
 
-fn values(folder: &Path, lake: &str) -> BTreeMap<&'static str, Vec<String>> {
+pub(crate) fn values(folder: &Path, lake: &str) -> BTreeMap<&'static str, Vec<String>> {
     all(folder, lake, "* EXCEPT (run)")
 }
 
 #[track_caller]
-fn assert_equal(got: &BTreeMap<&'static str, Vec<String>>, expected: &BTreeMap<&'static str, Vec<String>>) {
+pub(crate) fn assert_equal(got: &BTreeMap<&'static str, Vec<String>>, expected: &BTreeMap<&'static str, Vec<String>>) {
     for table in TABLES {
         assert_eq!(got[table].len(), expected[table].len(), "rows of {table}");
         for (got, expected) in got[table].iter().zip(&expected[table]) {
@@ -180,7 +180,7 @@ fn narrowed(value: &Value) -> Value {
 }
 
 /// The counts that an import prints, by their first word.
-fn counted(out: &str, word: &str) -> u64 {
+pub(crate) fn counted(out: &str, word: &str) -> u64 {
     let line = out.lines().find(|line| line.split_whitespace().next() == Some(word));
     line.map_or(0, |line| line.split_whitespace().nth(1).unwrap().parse().unwrap())
 }

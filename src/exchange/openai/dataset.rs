@@ -30,6 +30,17 @@ pub(crate) const KINDS: [(&str, &str, Kept); 5] = [
 /// What is known of a model of the dataset: folder below the root, layers, neurons of a layer.
 const MODELS: [(&str, &str, i32, i32); 2] = [("gpt2-xl", "data", 48, 6_400), ("gpt2", "gpt2_small_data", 12, 3_072)];
 
+/// How exactly the probabilities of a simulator's numbers are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distributions {
+    /// To the nearest multiple of 1/4096: at most 1/8192 (0.00012) off. Expected activations and scores are read from their own
+    /// fields and do not change.
+    #[default]
+    Rounded,
+    /// All digits that 32 bits hold: two to five times the room.
+    Exact,
+}
+
 /// Which part of the dataset is wanted, and what its files do not say.
 #[derive(Debug, Clone)]
 pub struct DatasetOptions {
@@ -51,6 +62,8 @@ pub struct DatasetOptions {
     pub simulator: String,
     /// Model behind it.
     pub simulator_model: Option<String>,
+    /// How exactly simulators' distributions are kept.
+    pub distributions: Distributions,
     /// Files asked for at the same time, of a store.
     pub concurrency: usize,
 }
@@ -71,6 +84,7 @@ impl DatasetOptions {
             explainer_model: behind.clone(),
             simulator: "all_at_once".to_owned(),
             simulator_model: behind,
+            distributions: Distributions::default(),
             concurrency: 32,
         }
     }
@@ -210,6 +224,10 @@ impl Importer for Dataset {
             "explainer_model": options.explainer_model,
             "simulator": options.simulator,
             "simulator_model": options.simulator_model,
+            "distributions": match options.distributions {
+                Distributions::Rounded => "rounded",
+                Distributions::Exact => "exact",
+            },
         })
     }
 
@@ -264,6 +282,7 @@ impl Importer for Dataset {
             explainer_model: self.options.explainer_model.clone(),
             simulator: self.options.simulator.clone(),
             simulator_model: self.options.simulator_model.clone(),
+            distributions: self.options.distributions,
         };
         let read = blocking(move || {
             Ok(units.into_iter().map(|(unit, files)| read_files(unit, &files, &authors)).collect::<Vec<_>>())

@@ -15,13 +15,17 @@ impl Exact {
     /// Looks through a document that the parser has accepted.
     pub(crate) fn of(document: &[u8]) -> Self {
         let mut exact = HashMap::new();
-        let mut rest = document;
-        while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
-            rest = after_string(&rest[start + 1..]);
-            let Some(value) = rest.trim_ascii_start().strip_prefix(b":") else { continue };
-            let value = value.trim_ascii_start();
-            let length = value.iter().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
-            let Ok(text) = std::str::from_utf8(&value[..length.count()]) else { continue };
+        let document = String::from_utf8_lossy(document);
+        // A member's name ends before a colon. A colon inside of a text may look like one; the number behind it then stands here
+        // for nothing, and does no harm: what a number is parsed to does not hang on where it stands.
+        for (place, _) in document.match_indices(':') {
+            if !document[..place].trim_ascii_end().ends_with('"') {
+                continue;
+            }
+            let value = document[place + 1..].trim_ascii_start();
+            let length =
+                value.bytes().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+            let text = &value[..length.count()];
             if let (Ok(parsed), Ok(nearest)) = (serde_json::from_str::<f64>(text), text.parse::<f64>()) {
                 exact.insert(parsed.to_bits(), nearest);
             }
@@ -33,17 +37,4 @@ impl Exact {
     pub(crate) fn number(&self, parsed: f64) -> f64 {
         self.0.get(&parsed.to_bits()).copied().unwrap_or(parsed)
     }
-}
-
-/// What follows the string that begins here, its opening quote taken off.
-fn after_string(bytes: &[u8]) -> &[u8] {
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        match byte {
-            b'"' => return &bytes[index + 1..],
-            b'\\' => index += 2,
-            _ => index += 1,
-        }
-    }
-    &[]
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::dataset::Distributions;
 use super::exact::Exact;
 use super::files::{
     ActivationRecord, NeuronId, NeuronRecord, NeuronSimulationResults, NeuronsAndWeights, RelatedNeurons,
@@ -27,13 +28,27 @@ const UNDEFINED: &str = "undefined_at_source";
 /// Scale of values between 0 and 10.
 const NORMALIZED: &str = "simulated_normalized_activations";
 
-/// Who wrote and who simulated the explanations: the files do not say.
+/// Probabilities of a distribution are kept as multiples of one part in so many, unless all digits are asked for.
+const PROBABILITY_PARTS: f32 = 4_096.0;
+
+/// Who wrote and who simulated the explanations, which the files do not say, and what is kept of a simulator's distributions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authors {
     pub(crate) explainer: String,
     pub(crate) explainer_model: Option<String>,
     pub(crate) simulator: String,
     pub(crate) simulator_model: Option<String>,
+    pub(crate) distributions: Distributions,
+}
+
+impl Distributions {
+    fn kept(self, probability: f32) -> f32 {
+        match self {
+            // The product is exact and so is the quotient: both are powers of two away.
+            Self::Rounded => (probability * PROBABILITY_PARTS).round() / PROBABILITY_PARTS,
+            Self::Exact => probability,
+        }
+    }
 }
 
 /// What is wrong with a file: the 1-based line, where the parser knows one, and what.
@@ -198,7 +213,12 @@ fn number(text: &str) -> Option<i32> {
 
 /// Parses a value that begins in this line of its file.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], first_line: usize) -> Result<T, Flaw> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    // Texts are checked once, all together, and not token by token; what is no text is told with its place by the other way.
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    parsed.map_err(|error| {
         // The parser's own words, without its place: the line is told beside the file's name.
         let text = error.to_string();
         let reason = text.split(" at line ").next().unwrap_or_default();
@@ -359,7 +379,7 @@ fn window(
     let mut add = |mut simulation: SequenceSimulation<'_>, scale: Cow<'_, str>| {
         let OptionalFloats(expected) = std::mem::take(&mut simulation.expected_activations);
         same_length("tokens", n_tokens, "expected_activations", expected.len())?;
-        let distribution = distribution(&simulation, n_tokens, not_kept)?;
+        let distribution = distribution(&simulation, n_tokens, authors.distributions, not_kept)?;
         simulations.push(ExchangedSimulation {
             simulator: authors.simulator.clone(),
             simulator_model: authors.simulator_model.clone(),
@@ -404,6 +424,7 @@ fn window(
 fn distribution(
     simulation: &SequenceSimulation<'_>,
     n_tokens: usize,
+    digits: Distributions,
     not_kept: &mut NotKept,
 ) -> Result<Vec<f32>, Flaw> {
     let (Some(values), Some(probabilities)) = (&simulation.distribution_values, &simulation.distribution_probabilities)
@@ -416,14 +437,14 @@ fn distribution(
     }
     same_length("tokens", n_tokens, "distribution_values", values.ends.len())?;
     same_length("tokens", n_tokens, "distribution_probabilities", probabilities.ends.len())?;
-    let Some(distribution) = spread(values, probabilities)? else {
+    let Some(distribution) = spread(values, probabilities, digits)? else {
         not_kept.push("distributions over other numbers than 0 to 10");
         return Ok(Vec::new());
     };
     Ok(distribution)
 }
 
-fn spread(values: &Ragged, probabilities: &Ragged) -> Result<Option<Vec<f32>>, Flaw> {
+fn spread(values: &Ragged, probabilities: &Ragged, digits: Distributions) -> Result<Option<Vec<f32>>, Flaw> {
     let mut spread = vec![0.0; values.ends.len() * N_VALUES];
     for (token, (values, probabilities)) in values.lists().zip(probabilities.lists()).enumerate() {
         same_length("distribution_values", values.len(), "distribution_probabilities", probabilities.len())?;
@@ -432,7 +453,7 @@ fn spread(values: &Ragged, probabilities: &Ragged) -> Result<Option<Vec<f32>>, F
             if place >= N_VALUES || place as f32 != *value {
                 return Ok(None);
             }
-            spread[token * N_VALUES + place] = *probability;
+            spread[token * N_VALUES + place] = digits.kept(*probability);
         }
     }
     Ok(Some(spread))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::dataset::Distributions;
 use super::exact::Exact;
 use super::interleave::{of_random, of_top, random_index, top_index};
 use super::read_unit::{self, Authors, Flaw};
@@ -33,6 +34,7 @@ fn authors() -> Authors {
         explainer_model: None,
         simulator: "all_at_once".to_owned(),
         simulator_model: None,
+        distributions: Distributions::Rounded,
     }
 }
 
@@ -223,10 +225,65 @@ fn related_neurons_and_tokens_are_read_with_their_gaps() {
     assert!(flaw.reason.contains("'1-22'"), "{flaw:?}");
 }
 
+#[test]
+fn probabilities_are_rounded_and_what_was_computed_from_them_is_not() {
+    let simulation = |probabilities: [f64; 3]| {
+        json!({
+            "tokens": ["t2", " \u{e9}\n"],
+            "expected_activations": [probabilities[1] + 9.0 * probabilities[2], 0.1234567],
+            "activation_scale": "simulated_normalized_activations",
+            "distribution_values": [[0, 1, 9], []],
+            "distribution_probabilities": [probabilities, []],
+        })
+    };
+    let scored = |probabilities| {
+        results(&[json!({
+            "simulation": simulation(probabilities), "true_activations": [2.0, -0.5],
+            "ev_correlation_score": 0.25, "rsquared_score": null, "absolute_dev_explained_score": null,
+        })])
+    };
+    let read = |distributions, probabilities| {
+        let mut unit = records(&json!({
+            "neuron_id": {"layer_index": 3, "neuron_index": 7},
+            "most_positive_activation_records": (0..5).map(record).collect::<Vec<_>>(),
+        }))
+        .unwrap();
+        let authors = Authors { distributions, ..authors() };
+        let file = scored(probabilities).to_string();
+        read_unit::explanations(file.as_bytes(), &authors, &mut unit).unwrap();
+        unit.explanations.remove(0).simulations.remove(0)
+    };
+    let probabilities = [0.912_345_67, 0.087_6, 0.000_054_33];
+    let rounded = read(Distributions::Rounded, probabilities);
+    let exact = read(Distributions::Exact, probabilities);
+    assert_eq!(rounded.expected, exact.expected);
+    assert_eq!(exact.expected[0], Some((0.087_6 + 9.0 * 0.000_054_33) as f32));
+    for (place, probability) in [0, 1, 9].into_iter().zip(probabilities) {
+        assert_eq!(exact.distribution[place], probability as f32);
+        let kept = rounded.distribution[place];
+        assert!((f64::from(kept) - probability).abs() <= 1.0 / 8192.0, "{kept} of {probability}");
+        assert_eq!((kept * 4096.0).fract(), 0.0, "{kept}");
+    }
+    assert_eq!(rounded.distribution[9], 0.0, "less than half a part");
+    // What is rounded once stays as it is, so that what is exported and imported again is the same.
+    let again = read(Distributions::Rounded, [0, 1, 9].map(|place| f64::from(rounded.distribution[place])));
+    assert_eq!(again.distribution, rounded.distribution);
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_with_its_place() {
+    let mut unit = unit();
+    let bytes =
+        b"{\"neuron_id\": {\"layer_index\": 3, \"neuron_index\": 7},\n \"random_sample\": [{\"tokens\": [\"a\xff\"]}]}";
+    let flaw = read_unit::records(bytes, &mut unit).unwrap_err();
+    assert_eq!(flaw.line, Some(2));
+    assert!(flaw.reason.contains("invalid unicode code point"), "{flaw:?}");
+}
+
 proptest! {
     #[test]
     fn a_number_comes_back_to_the_last_digit(value in proptest::num::f64::NORMAL) {
-        let document = json!({"a \\\" : 1": [value], "b": value}).to_string();
+        let document = json!({"a \\\" : 1": [value, ": 2.5", "\": 7", ":\u{e9}"], "b": value}).to_string();
         let parsed: Value = serde_json::from_str(&document).unwrap();
         let exact = Exact::of(document.as_bytes());
         prop_assert_eq!(exact.number(parsed["b"].as_f64().unwrap()), value);

@@ -70,6 +70,30 @@ async fn the_approximate_search_finds_nineteen_of_twenty() {
     assert!(found as f64 >= 0.95 * wanted as f64, "{found} of {wanted}");
 }
 
+#[tokio::test]
+async fn without_floats_the_same_rows_are_near_and_their_products_hardly_change() {
+    let (_lake, index) = lake(40_000).await;
+    let rough = index.without_floats();
+    let everything = vec![None; index.segments.len()];
+    for i in 0..10 {
+        let query = QueryVector::new(&FakeEncoder::vector(&format!("text {} of group {}", i * 977, i % 7)));
+        let exact = nearest(&index, "fake", &query, &everything, 20, Search::Exact).unwrap();
+        for search in [Search::Exact, Search::Approximate] {
+            let found = nearest(&rough, "fake", &query, &everything, 20, search).unwrap();
+            assert_eq!(found.len(), 20);
+            for hit in &found {
+                let true_score =
+                    index.vectors("fake").unwrap()[hit.segment as usize].similarities(&query, &[hit.row])[0];
+                assert!((hit.score - true_score).abs() < 0.01, "{} {true_score}", hit.score);
+            }
+            let least = exact[19].score;
+            let n_near = found.iter().filter(|hit| hit.score >= least - 0.01).count();
+            assert!(n_near >= 19, "{n_near} of 20");
+        }
+    }
+    assert!(crate::search::align::measured_recall(&index, "fake").unwrap() >= 0.9);
+}
+
 #[test]
 fn the_bound_of_the_first_look_holds() {
     for seed in 0..200 {

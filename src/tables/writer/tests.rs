@@ -67,3 +67,51 @@ async fn of_two_writers_of_the_same_work_the_second_is_refused() {
         assert_eq!(n_files(&lake).await, 5);
     }
 }
+
+#[test]
+fn floats_that_repeat_are_stored_in_a_dictionary_and_others_byte_by_byte() {
+    use arrow::array::{Float32Array, Float32Builder, Int32Array, ListBuilder};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    let definition = table("activation_records").unwrap();
+    let encodings = |value: &dyn Fn(usize) -> f32| {
+        const ROWS: usize = 1_500;
+        const LENGTH: usize = 64;
+        let column = |field: &arrow::datatypes::FieldRef| -> ArrayRef {
+            match field.data_type() {
+                DataType::Int64 => Arc::new(Int64Array::from_iter_values(0..ROWS as i64)),
+                DataType::Int32 => Arc::new(Int32Array::from(vec![1; ROWS])),
+                DataType::Float32 => Arc::new(Float32Array::from_iter_values((0..ROWS).map(value))),
+                DataType::List(element) => {
+                    let mut lists = ListBuilder::new(Float32Builder::new()).with_field(Arc::clone(element));
+                    for row in 0..ROWS {
+                        (0..LENGTH).for_each(|i| lists.values().append_value(value(row * LENGTH + i)));
+                        lists.append(true);
+                    }
+                    Arc::new(lists.finish())
+                }
+                _ => Arc::new(StringArray::from(vec!["a"; ROWS])),
+            }
+        };
+        let columns = definition.schema.fields().iter().map(column).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&definition.schema), columns).unwrap();
+        let mut bytes = Vec::new();
+        let properties = file_properties(definition).unwrap();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
+        let metadata = Arc::clone(reader.metadata());
+        let rows: Vec<RecordBatch> = reader.with_batch_size(ROWS).build().unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows, [batch]);
+        let columns = metadata.row_group(0).columns();
+        let leaf = columns.iter().find(|column| column.column_path().string().starts_with("activations")).unwrap();
+        (leaf.encodings().collect::<Vec<_>>(), leaf.compressed_size())
+    };
+    let (few, size_of_few) = encodings(&|i| (i % 1_000) as f32 / 1e3);
+    assert!(few.contains(&Encoding::RLE_DICTIONARY) && !few.contains(&Encoding::BYTE_STREAM_SPLIT), "{few:?}");
+    let (many, size_of_many) = encodings(&|i| (i as f32).sqrt().fract());
+    assert!(many.contains(&Encoding::BYTE_STREAM_SPLIT), "{many:?}");
+    assert!(size_of_few * 2 < size_of_many, "{size_of_few} {size_of_many}");
+}
