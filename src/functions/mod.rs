@@ -45,6 +45,7 @@ mod explanation_matches;
 mod explanation_scan;
 mod firings;
 mod fit_calibration;
+mod grouped_summaries;
 mod heatmap;
 mod judge;
 mod judgement_summaries;
