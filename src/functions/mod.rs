@@ -73,6 +73,7 @@ mod table_versions;
 mod token_text;
 mod token_windows;
 mod unit_schema;
+mod window_activations;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
@@ -174,6 +175,7 @@ fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
         ScalarUDF::from(split_records::SplitRecords::default()),
         ScalarUDF::from(token_text::TokenText::new(models)),
         ScalarUDF::from(token_windows::TokenWindows::new(models)),
+        ScalarUDF::from(window_activations::WindowActivations::new(models)),
         ScalarUDF::from(window_sums::WindowSumsFunction::default()),
     ]
 }
