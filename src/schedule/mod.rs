@@ -1,7 +1,7 @@
 //! Pipelines at their times: one loop a pipeline, whose state is in the lake and not in memory.
 //!
 //! What is due follows from two things: the timetable, and how far the lake says that it was kept. A process that starts, or another
-//! one beside it, therefore goes on where the last one ended. A lease in the lake ([`crate::tables::lease`]), which knows no clocks, lets one
+//! one beside it, therefore goes on where the last one ended. A lease in the lake (`tables::lease`), which knows no clocks, lets one
 //! process at a time run a pipeline; should two run it all the same (a lease that ran out under a process that was stopped and woke), the
 //! log of each table refuses the second of two commits of the same work.
 
