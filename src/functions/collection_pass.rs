@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use datafusion::execution::context::SessionContext;
@@ -40,8 +41,8 @@ mod sequences;
 mod workers;
 pub use scratch::Scratch;
 use sequences::tracked_tokens;
-use workers::{Computed, Workers};
 pub(crate) use sequences::{SequenceReader, windows as sequence_windows};
+use workers::{Computed, Workers};
 
 /// Units of a batch of the collection's file.
 const UNITS_PER_BATCH: usize = 64;
@@ -364,11 +365,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn collect(
-        &mut self,
-        mut collector: Collector,
-        mut receiver: mpsc::Receiver<Arrived>,
-    ) -> Result<Collector> {
+    fn collect(&mut self, mut collector: Collector, mut receiver: mpsc::Receiver<Arrived>) -> Result<Collector> {
         let model = &self.collection.model;
         let first_counted = self.collection.options.first_counted(model);
         let mut pass = ForwardPass::new(model, self.group.hooks.clone());
@@ -494,7 +491,11 @@ fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<
     // Another process may be writing the same.
     let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let mut file = BufWriter::new(File::create(&partial).map_err(fault)?);
-    write(&mut file)?;
+    // A full disk is told with the name of the file, whichever layer met it.
+    write(&mut file).map_err(|error| match error {
+        Error::Arrow(ArrowError::IoError(_, source)) | Error::CheckpointIo { source } => fault(source),
+        other => other,
+    })?;
     file.flush().map_err(fault)?;
     file.get_ref().sync_all().map_err(fault)?;
     std::fs::rename(&partial, path).map_err(fault)

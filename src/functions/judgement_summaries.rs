@@ -10,8 +10,8 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Gro
 use super::arguments::{document, signature};
 use super::grouped_summaries::GroupedWindows;
 use super::summaries::{MetricSummary, Observed, Windows, state_fields, summaries_type};
-use crate::scores::resampling::Resampler;
 use crate::scores::classification::{Judged, summaries};
+use crate::scores::resampling::Resampler;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JudgementSummaries {

@@ -10,8 +10,8 @@ use super::arguments::{document, signature};
 use super::grouped_summaries::GroupedWindows;
 use super::summaries::{MetricSummary, Observed, Windows, state_fields, summaries_type};
 use super::window_sums::{read_sums, sums_type};
-use crate::scores::resampling::Resampler;
 use crate::scores::metric::Metric;
+use crate::scores::resampling::Resampler;
 use crate::scores::summary::summaries;
 use crate::scores::window_sums::{N_SUMS, WindowSums};
 

@@ -138,12 +138,20 @@ fn windows(token_ids: &ListArray) -> Result<Vec<OwnedWindow>> {
         for id in ids.as_primitive::<Int32Type>() {
             match id.map(u32::try_from) {
                 Some(Ok(id)) => token_ids.push(id),
-                Some(Err(_)) => return exec_err!("'{NAME}': token_ids: expected 0 or more, got {}", id.unwrap_or_default()),
+                Some(Err(_)) => {
+                    return exec_err!("'{NAME}': token_ids: expected 0 or more, got {}", id.unwrap_or_default());
+                }
                 None => return exec_err!("'{NAME}': token_ids: expected whole numbers, got a NULL among them"),
             }
         }
         // A forward pass looks at the tokens alone.
-        windows.push(OwnedWindow { sequence: row as i64, document: 0, split: Split::Train, token_ids, recordable: true });
+        windows.push(OwnedWindow {
+            sequence: row as i64,
+            document: 0,
+            split: Split::Train,
+            token_ids,
+            recordable: true,
+        });
     }
     Ok(windows)
 }

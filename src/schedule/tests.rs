@@ -246,8 +246,7 @@ async fn no_clock_takes_a_lease_from_whoever_holds_it() {
     let clock = StepClock::at("2026-03-01T12:00");
     let never = Counted::new(&clock, 0);
     let lake = lake(&folder);
-    let astray =
-        Astray { clock: &clock, other: keeper(&lake, "0 * * * *", &clock, &never), seen: Mutex::default() };
+    let astray = Astray { clock: &clock, other: keeper(&lake, "0 * * * *", &clock, &never), seen: Mutex::default() };
     let keeper = keeper(&lake, "0 * * * *", &clock, &astray);
     keeper.look(&going()).await.unwrap();
     clock.set("2026-03-01T13:00");

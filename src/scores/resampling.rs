@@ -95,12 +95,15 @@ impl Resampler {
                     return correlation.map(|ends| Interval::between(ends.map(Neighbours::squared)));
                 }
                 Metric::ExplainedVariance => squares(&self.correlations, values),
-                Metric::RsquaredUncentred => one_minus_ratios(&sums.squared_error, &sums.squared_actual, n_draws, values),
+                Metric::RsquaredUncentred => {
+                    one_minus_ratios(&sums.squared_error, &sums.squared_actual, n_draws, values)
+                }
                 Metric::AbsoluteDevExplained => {
                     one_minus_ratios(&sums.absolute_error, &sums.absolute_actual, n_draws, values);
                 }
             }
-            let ends = if metric == Metric::EvCorrelation { correlation } else { ends(values, n_draws, &mut self.middle) };
+            let ends =
+                if metric == Metric::EvCorrelation { correlation } else { ends(values, n_draws, &mut self.middle) };
             ends.map(Interval::between)
         })
     }
@@ -173,11 +176,25 @@ fn merge_draws_body<const FUSED: bool>(rows: &[Row], places: &[Places], sums: &m
     ];
     columns.into_iter().for_each(Vec::clear);
     for draws in places.chunks_exact(rows.len()) {
-        let [mut n_a, mut mean_actual, mut mean_expected, mut m2_actual, mut m2_expected, mut co_moment, ref mut added @ ..] =
-            taken(rows, &draws[0]);
+        let [
+            mut n_a,
+            mut mean_actual,
+            mut mean_expected,
+            mut m2_actual,
+            mut m2_expected,
+            mut co_moment,
+            ref mut added @ ..,
+        ] = taken(rows, &draws[0]);
         for places in &draws[1..] {
-            let [n_b, other_actual, other_expected, other_m2_actual, other_m2_expected, other_co_moment, ref others @ ..] =
-                taken(rows, places);
+            let [
+                n_b,
+                other_actual,
+                other_expected,
+                other_m2_actual,
+                other_m2_expected,
+                other_co_moment,
+                ref others @ ..,
+            ] = taken(rows, places);
             for l in 0..LANES {
                 let n = n_a[l] + n_b[l];
                 let between = n_a[l] * n_b[l] / n;

@@ -121,9 +121,9 @@ impl Renewal {
         match self {
             Self::Lost => false,
             // A clock that was set back tells nothing.
-            Self::At(instant, time) => time.elapsed().is_ok_and(|passed| {
-                instant.elapsed().max(passed).as_secs_f64() < seconds
-            }),
+            Self::At(instant, time) => {
+                time.elapsed().is_ok_and(|passed| instant.elapsed().max(passed).as_secs_f64() < seconds)
+            }
         }
     }
 }

@@ -19,7 +19,11 @@ struct Cluster {
 
 fn arrow_files(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { arrow_files(&path) } else { usize::from(path.extension().is_some_and(|e| e == "arrow")) }).sum()
+    entries
+        .map(|path| {
+            if path.is_dir() { arrow_files(&path) } else { usize::from(path.extension().is_some_and(|e| e == "arrow")) }
+        })
+        .sum()
 }
 
 /// A process that says in its first line that it is ready.
@@ -67,7 +71,8 @@ impl Cluster {
     /// The part of a query's plan that goes to the workers.
     fn plan(&self, lake: &str, query: &str) -> String {
         let explained = self.sql(lake, &format!("EXPLAIN {query}"));
-        let (_, plan) = explained.split_once("distributed_plan").unwrap_or_else(|| panic!("computed here: {explained}"));
+        let (_, plan) =
+            explained.split_once("distributed_plan").unwrap_or_else(|| panic!("computed here: {explained}"));
         plan.to_owned()
     }
 
@@ -100,6 +105,11 @@ fn the_same_sql_gives_the_same_rows_on_workers() {
              AND r.sequence = s.sequence AND r.sample = s.sample AND r.split = s.split
          WHERE r.split = 'valid' AND s.split = 'valid' AND r.hook_point = 'blocks.0.mlp.hook_post' AND NOT s.control
          GROUP BY r.neuron ORDER BY r.neuron",
+        // Several parts put together, one of them from a stage before (Ballista repeats its rows: computed here).
+        "WITH pairs AS (SELECT neuron, LEAD(neuron) OVER (ORDER BY neuron) AS next FROM explanations
+             WHERE hook_point = 'blocks.0.mlp.hook_post')
+         SELECT kind, count(*) FROM (SELECT neuron, 'own' AS kind FROM pairs UNION ALL
+             SELECT next, 'next' FROM pairs WHERE next <> neuron) GROUP BY kind ORDER BY kind",
         // A table that nobody wrote yet.
         "SELECT count(*) FROM judgements",
         // One that only this process can answer.
@@ -124,7 +134,8 @@ fn what_costs_most_is_in_the_part_of_the_plan_that_workers_run() {
     );
     let simulated = "SELECT e.explanation, simulate(e.text, ['a', ' king'], 'n2g') AS expected FROM explanations e
                      ORDER BY e.explanation";
-    let activations = "SELECT sequence, unnest(window_activations('default', ['blocks.0.mlp.hook_post'], token_ids)) AS a
+    let activations =
+        "SELECT sequence, unnest(window_activations('default', ['blocks.0.mlp.hook_post'], token_ids)) AS a
                        FROM token_sequences WHERE sequence < 3000000 ORDER BY sequence";
     for (query, parts) in [
         (scores.as_str(), ["score_summaries", "window_sums"]),
@@ -144,6 +155,8 @@ fn what_costs_most_is_in_the_part_of_the_plan_that_workers_run() {
 fn a_run_on_workers_writes_the_rows_of_one_machine() {
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake").to_str().unwrap().to_owned();
+    // Workers are started on a lake that is there.
+    run(folder.path(), &lake, &[&SMALL[..], &["--to", "documents"]].concat());
     let cluster = Cluster::start(&lake, 2);
     run(folder.path(), &lake, &[&SMALL[..], &["--engine", &cluster.engine]].concat());
     assert_same(&values(folder.path(), &lake), &values(folder.path(), small_lake()));

@@ -65,8 +65,8 @@ fn scores_of(rows: &Rows, kind: &str) -> Vec<String> {
     let of = |row: &&String| {
         let row: serde_json::Value = serde_json::from_str(row).unwrap();
         let metric = row["metric"].as_str().unwrap().to_owned();
-        let of_simulations =
-            ["ev_correlation", "explained_variance", "rsquared_uncentred", "absolute_dev_explained"].contains(&metric.as_str());
+        let of_simulations = ["ev_correlation", "explained_variance", "rsquared_uncentred", "absolute_dev_explained"]
+            .contains(&metric.as_str());
         match kind {
             "simulations" => of_simulations,
             "ablation" => metric == "ablation",

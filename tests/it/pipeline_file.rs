@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::support::{
-    LITTLE, TABLES, assert_same, little_corpus, little_file, neuronlake, number, ok, program, rows, run,
-    values, written,
+    LITTLE, TABLES, assert_same, little_corpus, little_file, neuronlake, number, ok, program, rows, run, values,
+    written,
 };
 
 fn file(folder: &Path, more: &str, sections: &str) {
@@ -212,7 +212,9 @@ fn a_pipeline_that_is_being_run_is_skipped() {
     // It stands still with its lease in hand, as early as it has one.
     let held = || {
         let files = fs::read_dir(path.join("lake/_leases")).into_iter().flatten().flatten();
-        files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).any(|text| text.contains("\"pipeline tiny\""))
+        files
+            .map(|file| fs::read_to_string(file.path()).unwrap_or_default())
+            .any(|text| text.contains("\"pipeline tiny\""))
     };
     while !held() {
         assert!(first.try_wait().unwrap().is_none(), "the first run ended");

@@ -50,7 +50,9 @@ fn killed_at_any_moment_a_writer_leaves_a_whole_lake() {
             let mut child = starts(&bucket, path, &lake, &[]);
             // By requests, so that a moment is as likely before a commit as after it, however fast the machine is.
             let n = 1 + (90.0 * uniform(17, killed * 7 + finished)) as u64;
+            let start = Instant::now();
             let ended = loop {
+                assert!(start.elapsed() < DEADLINE, "a run that nobody killed never ends");
                 if let Some(status) = child.try_wait().unwrap() {
                     assert!(status.success(), "a run that nobody killed: {status}");
                     break true;

@@ -41,7 +41,8 @@ fn ended(bucket: &Bucket) -> serde_json::Value {
     let start = Instant::now();
     loop {
         let states = bucket.objects("_schedule/nightly/state.json");
-        let state = states.first().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()).unwrap_or_default();
+        let state =
+            states.first().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()).unwrap_or_default();
         if state["ended_at"].is_string() {
             return state;
         }

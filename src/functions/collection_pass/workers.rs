@@ -126,7 +126,9 @@ fn tiles(windows: &[OwnedWindow], widths: &[usize], batches: &[RecordBatch]) -> 
 
 fn changed(window: &OwnedWindow, expected: String, got: usize) -> Error {
     let sequence = window.sequence;
-    Error::internal(format!("token sequence {sequence} on a worker: expected {expected}, got {got}; the table may have changed"))
+    Error::internal(format!(
+        "token sequence {sequence} on a worker: expected {expected}, got {got}; the table may have changed"
+    ))
 }
 
 /// A model's name that means the same in another folder: paths are made absolute.

@@ -12,6 +12,7 @@ fn rows_of_this_process_are_not_told_as_a_table_without_any() {
     let (none, some) = (numbers(vec![]), numbers(vec![1]));
     assert!(can_be_told(&none) && matches!(told(&none), Some(Told::Empty)));
     assert!(!can_be_told(&some) && told(&some).is_none());
-    let encoded = LakeCodec::default().try_encode_table_provider(&TableReference::bare("n"), Arc::new(some), &mut Vec::new());
+    let encoded =
+        LakeCodec::default().try_encode_table_provider(&TableReference::bare("n"), Arc::new(some), &mut Vec::new());
     assert!(encoded.unwrap_err().to_string().contains("no other can be told of them"));
 }
