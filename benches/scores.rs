@@ -10,6 +10,7 @@ use neuronlake::models::cache::Models;
 use neuronlake::pipeline::queries::{Parameter, Query, find};
 use neuronlake::scores::bootstrap::Bootstrap;
 use neuronlake::scores::metric::Metric;
+use neuronlake::scores::resampling::Resampler;
 use neuronlake::scores::summary::summaries;
 use neuronlake::scores::window_sums::WindowSums;
 use neuronlake::session::{Session, SessionOptions};
@@ -74,13 +75,14 @@ pub(crate) fn actual_and_expected() -> (Vec<f32>, Vec<f32>) {
 fn with_kernels(actual: &[f32], expected: &[f32], bootstrap: Option<Bootstrap>) -> f64 {
     let unit = N_WINDOWS * WINDOW;
     let mut total = 0.0;
+    let mut resampler = bootstrap.map(Resampler::new);
     for (actual, expected) in actual.chunks_exact(unit).zip(expected.chunks_exact(unit)) {
         let windows: Vec<WindowSums> = actual
             .chunks_exact(WINDOW)
             .zip(expected.chunks_exact(WINDOW))
             .map(|(actual, expected)| WindowSums::of(actual, expected).expect("equally long"))
             .collect();
-        for summary in summaries(Metric::ALL, &windows, bootstrap) {
+        for summary in summaries(Metric::ALL, &windows, resampler.as_mut()) {
             total += summary.value.unwrap_or_default() + summary.interval.map_or(0.0, |interval| interval.low);
         }
     }

@@ -178,6 +178,7 @@ impl Session {
             methods: Arc::clone(&methods),
             search: Arc::clone(&search),
             scratch: Arc::clone(&scratch),
+            engine: options.engine,
         };
         functions::register(&context, &host);
         options.access.restrict(&context);

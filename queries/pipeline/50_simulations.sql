@@ -56,12 +56,16 @@ texts AS (
     AND e.sample_no = 0
 ),
 trials AS (
-    SELECT neuron, explanation, false AS control, neuron AS source_neuron
+    -- Not by UNION ALL, which Ballista gives to workers with rows repeated.
+    SELECT
+        pairs.neuron,
+        pairs.explanation,
+        c.control,
+        CASE WHEN c.control THEN pairs.control_neuron ELSE pairs.neuron END AS source_neuron
     FROM pairs
-    UNION ALL
-    SELECT neuron, explanation, true AS control, control_neuron AS source_neuron
-    FROM pairs
-    WHERE control_neuron <> neuron
+    CROSS JOIN (VALUES (false), (true)) c (control)
+    WHERE NOT c.control
+    OR pairs.control_neuron <> pairs.neuron
 )
 SELECT
     r.model,

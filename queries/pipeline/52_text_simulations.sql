@@ -47,12 +47,17 @@ pairs AS (
     WINDOW ring AS (PARTITION BY sample_no, round ORDER BY place, neuron)
 ),
 trials AS (
-    SELECT neuron, explanation, false AS control, explanation AS source_explanation, text
+    -- Not by UNION ALL, which Ballista gives to workers with rows repeated.
+    SELECT
+        pairs.neuron,
+        pairs.explanation,
+        c.control,
+        CASE WHEN c.control THEN pairs.control_explanation ELSE pairs.explanation END AS source_explanation,
+        CASE WHEN c.control THEN pairs.control_text ELSE pairs.text END AS text
     FROM pairs
-    UNION ALL
-    SELECT neuron, explanation, true AS control, control_explanation AS source_explanation, control_text AS text
-    FROM pairs
-    WHERE control_explanation <> explanation
+    CROSS JOIN (VALUES (false), (true)) c (control)
+    WHERE NOT c.control
+    OR pairs.control_explanation <> pairs.explanation
 )
 SELECT
     model,

@@ -11,9 +11,7 @@ use crate::error::Result;
 use crate::pipeline::file::run::{RunReport, run_file, session};
 use crate::pipeline::file::{ReadFile, check};
 use crate::pipeline::settings::Regenerate;
-use crate::schedule::clock::SystemClock;
-use crate::schedule::lease::Leases;
-use crate::schedule::lease::Outcome;
+use crate::schedule::{Alone, alone};
 use crate::tables::lake::Lake;
 
 #[derive(Debug, Args)]
@@ -94,15 +92,14 @@ async fn run(arguments: &Arguments, command: &PipelineRun) -> Result<()> {
         }
         return Ok(());
     }
-    let leases = Leases::of(engine.lake(), &read.name())?;
     let bars = Bars::new(arguments.verbosity());
     let work = Box::pin(run_file(&read, &engine, regenerate, command.only.as_deref(), &bars));
-    match leases.with(&SystemClock, work).await? {
-        Outcome::Done(report) => {
+    match alone(engine.lake(), &read.name(), work).await? {
+        Alone::Done(report) => {
             let report = report?;
             if arguments.quiet { Ok(()) } else { print(&summary(&report, &read)) }
         }
-        Outcome::Busy(holder) => {
+        Alone::Busy(holder) => {
             tracing::warn!(pipeline = read.name(), holder, "skipped: another process runs it");
             print(&format!("skipped: pipeline '{}' is being run by {holder}\n", read.name()))
         }

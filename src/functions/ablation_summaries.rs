@@ -5,13 +5,14 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Float64Type, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature};
 
 use super::ablation::divergences_type;
 use super::arguments::{document, signature};
+use super::grouped_summaries::GroupedWindows;
 use super::summaries::{MetricSummary, Observed, Windows, state_fields, summaries_type};
 use crate::scores::ablation::{Divergences, summary};
-use crate::scores::bootstrap::Bootstrap;
+use crate::scores::resampling::Resampler;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AblationSummaries {
@@ -58,6 +59,14 @@ impl AggregateUDFImpl for AblationSummaries {
         Ok(Box::new(Windows::<Divergences>::default()))
     }
 
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(GroupedWindows::<Divergences>::default()))
+    }
+
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         Ok(state_fields())
     }
@@ -71,7 +80,7 @@ impl Observed for Divergences {
     /// Simulated and mean (NaN where there is none), tokens.
     const N_NUMBERS: usize = 3;
 
-    fn read(arguments: &[ArrayRef]) -> Result<Vec<Self>> {
+    fn read(arguments: &[ArrayRef]) -> Result<Vec<Option<Self>>> {
         let structs = arguments[0].as_struct();
         let (simulated, mean) = (structs.column(0).as_primitive::<Float64Type>(), structs.column(1).as_primitive());
         let n_tokens = cast(&arguments[1], &DataType::Int64)?;
@@ -83,7 +92,7 @@ impl Observed for Divergences {
             .map(|row| {
                 let both = number(simulated, row).zip(number(mean, row));
                 let n_tokens = if n_tokens.is_valid(row) { n_tokens.value(row).max(0).cast_unsigned() } else { 0 };
-                Self { both, n_tokens }
+                Some(Self { both, n_tokens })
             })
             .collect())
     }
@@ -98,8 +107,8 @@ impl Observed for Divergences {
         Self { both, n_tokens: numbers[2] as u64 }
     }
 
-    fn summaries(windows: &[Self], bootstrap: Option<Bootstrap>) -> Vec<MetricSummary> {
-        let summary = summary(windows, bootstrap);
+    fn summaries(windows: &[Self], resampler: Option<&mut Resampler>) -> Vec<MetricSummary> {
+        let summary = summary(windows, resampler.map(|resampler| resampler.bootstrap()));
         let n_windows = windows.iter().filter(|window| window.both.is_some()).count();
         vec![MetricSummary {
             metric: "ablation",

@@ -23,7 +23,7 @@ use crate::models::hook_points::HookPoint;
 use crate::neurons::pass::PassProgress;
 use crate::neurons::selection::NeuronSelection;
 use crate::search::build::SearchIndex;
-use crate::session::WeakSession;
+use crate::session::{Engine, WeakSession};
 use crate::tables::definition::table;
 use crate::tables::lake::Lake;
 
@@ -58,6 +58,7 @@ pub(crate) struct Host {
     pub(crate) methods: Arc<MethodRegistry>,
     pub(crate) search: Arc<SearchIndex>,
     pub(crate) scratch: Arc<Scratch>,
+    pub(crate) engine: Engine,
 }
 
 /// Arguments read, model loaded, hook point found.
@@ -69,7 +70,8 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn parse(function: &str, values: &[ScalarValue], host: &Host) -> Result<Self> {
         let text = |index: usize| text_argument(function, ARGUMENTS[index], &values[index]);
-        let model = host.models.get(&text(0)?)?;
+        let model_name = text(0)?;
+        let model = host.models.get(&model_name)?;
         let pattern = text(2)?;
         let hook_point = match model.select_hook_points(&pattern)?.as_slice() {
             [one] => one.clone(),
@@ -100,6 +102,8 @@ impl Request {
             options,
             version: None,
             progress: Arc::clone(&host.progress),
+            model_name,
+            engine: host.engine.clone(),
             model,
         };
         Ok(Self { collection, hook_point })

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use datafusion::execution::context::SessionContext;
@@ -31,14 +32,17 @@ use crate::neurons::lanes::BLOCK;
 use crate::neurons::pass::{ForwardPass, OwnedWindow, PassProgress};
 use crate::neurons::selection::NeuronSelection;
 use crate::pipeline::queries::Parameter;
+use crate::session::Engine;
 use crate::tables::lease::lock_file;
 use crate::token_sequences::split::SplitStrategy;
 
 mod scratch;
 mod sequences;
+mod workers;
 pub use scratch::Scratch;
 use sequences::tracked_tokens;
 pub(crate) use sequences::{SequenceReader, windows as sequence_windows};
+use workers::{Computed, Workers};
 
 /// Units of a batch of the collection's file.
 const UNITS_PER_BATCH: usize = 64;
@@ -118,6 +122,10 @@ pub(crate) struct Collection {
     pub(crate) context: SessionContext,
     pub(crate) scratch: Arc<Scratch>,
     pub(crate) model: Arc<SubjectModel>,
+    /// What SQL calls the model.
+    pub(crate) model_name: String,
+    /// Where the model is run.
+    pub(crate) engine: Engine,
     pub(crate) corpus: String,
     pub(crate) neurons: NeuronSelection,
     pub(crate) options: CollectionOptions,
@@ -248,19 +256,48 @@ impl Collection {
                 work.write(&folder, &collector)
             })
         };
-        feed(rows, sender).await?;
+        feed(self.arriving(&reader, rows, group), sender).await?;
         worker.await.map_err(|e| Error::internal(format!("the collecting thread died: {e}")))?
+    }
+
+    /// The windows, with their activations where workers compute them.
+    fn arriving(
+        &self,
+        reader: &SequenceReader<'_>,
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        group: &Group,
+    ) -> BoxStream<'static, Result<Arrived>> {
+        let windows = rows.map(|batch| sequences::windows(&batch?));
+        let workers = match self.engine {
+            Engine::Local => None,
+            Engine::Ballista(_) => {
+                let n_tokens = group.config.max_window_tokens;
+                Workers::new(&self.context, &self.model_name, reader.condition(), &group.hooks, n_tokens)
+            }
+        };
+        match workers {
+            Some(workers) => workers.compute(windows.boxed()).map(|computed| computed.map(Arrived::Computed)).boxed(),
+            None => windows.map(|windows| windows.map(Arrived::Windows)).boxed(),
+        }
     }
 }
 
-async fn feed(mut rows: BoxStream<'static, Result<RecordBatch>>, sender: mpsc::Sender<Vec<OwnedWindow>>) -> Result<()> {
-    while let Some(batch) = rows.next().await {
+async fn feed(mut arriving: BoxStream<'static, Result<Arrived>>, sender: mpsc::Sender<Arrived>) -> Result<()> {
+    while let Some(arrived) = arriving.next().await {
         // A closed channel means that the worker failed; its own error tells why.
-        if sender.send(sequences::windows(&batch?)?).await.is_err() {
+        if sender.send(arrived?).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// What the collecting thread is handed.
+enum Arrived {
+    /// Windows to run the model over.
+    Windows(Vec<OwnedWindow>),
+    /// Windows that the model was run over.
+    Computed(Computed),
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -328,11 +365,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn collect(
-        &mut self,
-        mut collector: Collector,
-        mut receiver: mpsc::Receiver<Vec<OwnedWindow>>,
-    ) -> Result<Collector> {
+    fn collect(&mut self, mut collector: Collector, mut receiver: mpsc::Receiver<Arrived>) -> Result<Collector> {
         let model = &self.collection.model;
         let first_counted = self.collection.options.first_counted(model);
         let mut pass = ForwardPass::new(model, self.group.hooks.clone());
@@ -341,18 +374,19 @@ impl Work<'_> {
         loop {
             let received = receiver.blocking_recv();
             let ended = received.is_none();
-            waiting.extend(received.into_iter().flatten());
+            match received {
+                Some(Arrived::Computed(Computed { windows, tiles })) => {
+                    let tiles: Vec<&[f32]> = tiles.iter().map(Vec::as_slice).collect();
+                    self.take(&mut collector, &windows, &tiles, first_counted)?;
+                }
+                Some(Arrived::Windows(windows)) => waiting.extend(windows),
+                None => {}
+            }
             let mut from = 0;
             while waiting.len() - from >= n_windows || (ended && from < waiting.len()) {
-                if self.cancelled.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
                 let to = (from + n_windows).min(waiting.len());
                 let tiles = pass.run(&waiting[from..to])?;
-                let windows: Vec<_> = waiting[from..to].iter().map(|w| w.as_window(first_counted)).collect();
-                collector.observe(&windows, &tiles)?;
-                self.collection.progress.advance(collector.n_windows());
-                self.checkpoint.write_if_due(&collector)?;
+                self.take(&mut collector, &waiting[from..to], &tiles, first_counted)?;
                 from = to;
             }
             waiting.drain(..from);
@@ -360,6 +394,23 @@ impl Work<'_> {
                 return Ok(collector);
             }
         }
+    }
+
+    /// Takes windows and their activations into the collection.
+    fn take(
+        &mut self,
+        collector: &mut Collector,
+        windows: &[OwnedWindow],
+        tiles: &[&[f32]],
+        first_counted: usize,
+    ) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let windows: Vec<_> = windows.iter().map(|window| window.as_window(first_counted)).collect();
+        collector.observe(&windows, tiles)?;
+        self.collection.progress.advance(collector.n_windows());
+        self.checkpoint.write_if_due(collector)
     }
 
     /// One file a hook point, each under its name only when it is whole; then the checkpoint has served.
@@ -440,7 +491,11 @@ fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<
     // Another process may be writing the same.
     let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let mut file = BufWriter::new(File::create(&partial).map_err(fault)?);
-    write(&mut file)?;
+    // A full disk is told with the name of the file, whichever layer met it.
+    write(&mut file).map_err(|error| match error {
+        Error::Arrow(ArrowError::IoError(_, source)) | Error::CheckpointIo { source } => fault(source),
+        other => other,
+    })?;
     file.flush().map_err(fault)?;
     file.get_ref().sync_all().map_err(fault)?;
     std::fs::rename(&partial, path).map_err(fault)

@@ -5,12 +5,13 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Float64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature};
 
 use super::arguments::{document, signature};
+use super::grouped_summaries::GroupedWindows;
 use super::summaries::{MetricSummary, Observed, Windows, state_fields, summaries_type};
-use crate::scores::bootstrap::Bootstrap;
 use crate::scores::classification::{Judged, summaries};
+use crate::scores::resampling::Resampler;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JudgementSummaries {
@@ -64,6 +65,14 @@ impl AggregateUDFImpl for JudgementSummaries {
         Ok(Box::new(Windows::<Judged>::default()))
     }
 
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(GroupedWindows::<Judged>::default()))
+    }
+
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         Ok(state_fields())
     }
@@ -77,14 +86,14 @@ impl Observed for Judged {
     /// Activating, predicted (-1 for none), value (NaN for none).
     const N_NUMBERS: usize = 3;
 
-    fn read(arguments: &[ArrayRef]) -> Result<Vec<Self>> {
+    fn read(arguments: &[ArrayRef]) -> Result<Vec<Option<Self>>> {
         let booleans = |array: &ArrayRef| cast(array, &DataType::Boolean);
         let (activating, predicted) = (booleans(&arguments[0])?, booleans(&arguments[1])?);
         let value = cast(&arguments[2], &DataType::Float64)?;
         let predictions = predicted.as_boolean().iter().zip(value.as_primitive::<Float64Type>());
         let rows = activating.as_boolean().iter().zip(predictions);
         Ok(rows
-            .filter_map(|(activating, (predicted, value))| Some(Self { activating: activating?, predicted, value }))
+            .map(|(activating, (predicted, value))| Some(Self { activating: activating?, predicted, value }))
             .collect())
     }
 
@@ -101,8 +110,8 @@ impl Observed for Judged {
         }
     }
 
-    fn summaries(windows: &[Self], bootstrap: Option<Bootstrap>) -> Vec<MetricSummary> {
-        let summaries = summaries(windows, bootstrap).into_iter();
+    fn summaries(windows: &[Self], resampler: Option<&mut Resampler>) -> Vec<MetricSummary> {
+        let summaries = summaries(windows, resampler.map(|resampler| resampler.bootstrap())).into_iter();
         summaries
             .map(|summary| MetricSummary {
                 metric: summary.metric.as_str(),

@@ -45,6 +45,7 @@ mod explanation_matches;
 mod explanation_scan;
 mod firings;
 mod fit_calibration;
+mod grouped_summaries;
 mod heatmap;
 mod judge;
 mod judgement_summaries;
@@ -73,6 +74,7 @@ mod token_text;
 mod token_windows;
 mod unit_schema;
 mod weight_lists;
+mod window_activations;
 mod window_sums;
 
 pub(crate) use collect_activations::Host;
@@ -180,6 +182,7 @@ fn scalars(models: &Arc<Models>) -> Vec<ScalarUDF> {
         ScalarUDF::from(split_records::SplitRecords::default()),
         ScalarUDF::from(token_text::TokenText::new(models)),
         ScalarUDF::from(token_windows::TokenWindows::new(models)),
+        ScalarUDF::from(window_activations::WindowActivations::new(models)),
         ScalarUDF::from(window_sums::WindowSumsFunction::default()),
     ]
 }

@@ -4,13 +4,14 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature};
 
 use super::arguments::{document, signature};
+use super::grouped_summaries::GroupedWindows;
 use super::summaries::{MetricSummary, Observed, Windows, state_fields, summaries_type};
 use super::window_sums::{read_sums, sums_type};
-use crate::scores::bootstrap::Bootstrap;
 use crate::scores::metric::Metric;
+use crate::scores::resampling::Resampler;
 use crate::scores::summary::summaries;
 use crate::scores::window_sums::{N_SUMS, WindowSums};
 
@@ -58,6 +59,14 @@ impl AggregateUDFImpl for ScoreSummaries {
         Ok(Box::new(Windows::<Sums>::default()))
     }
 
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(GroupedWindows::<Sums>::default()))
+    }
+
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         Ok(state_fields())
     }
@@ -75,8 +84,8 @@ impl Observed for Sums {
     /// The number of tokens, -1 for a failed window, and the sums.
     const N_NUMBERS: usize = N_SUMS + 1;
 
-    fn read(arguments: &[ArrayRef]) -> Result<Vec<Self>> {
-        Ok(read_sums(&arguments[0])?.into_iter().map(Self).collect())
+    fn read(arguments: &[ArrayRef]) -> Result<Vec<Option<Self>>> {
+        Ok(read_sums(&arguments[0])?.into_iter().map(|window| Some(Self(window))).collect())
     }
 
     fn numbers(&self) -> impl Iterator<Item = f64> {
@@ -89,10 +98,10 @@ impl Observed for Sums {
         Self((numbers[0] >= 0.0).then(|| WindowSums::from_array(numbers[0] as u64, sums)))
     }
 
-    fn summaries(windows: &[Self], bootstrap: Option<Bootstrap>) -> Vec<MetricSummary> {
+    fn summaries(windows: &[Self], resampler: Option<&mut Resampler>) -> Vec<MetricSummary> {
         let read: Vec<WindowSums> = windows.iter().filter_map(|window| window.0).collect();
         let n_failed = windows.len() - read.len();
-        let summaries = summaries(Metric::ALL, &read, bootstrap);
+        let summaries = summaries(Metric::ALL, &read, resampler);
         let named = Metric::ALL.iter().zip(summaries);
         named
             .map(|(metric, summary)| MetricSummary {

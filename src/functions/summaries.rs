@@ -12,6 +12,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
 use crate::scores::bootstrap::Bootstrap;
+use crate::scores::resampling::Resampler;
 use crate::scores::summary::Interval;
 
 /// What is scored of one window.
@@ -19,8 +20,8 @@ pub(super) trait Observed: Copy + fmt::Debug + Send + Sync + 'static {
     /// How many numbers it is in the state of the aggregate.
     const N_NUMBERS: usize;
 
-    /// The windows of a batch of arguments, the seed left out.
-    fn read(arguments: &[ArrayRef]) -> Result<Vec<Self>>;
+    /// The windows of a batch of arguments, the seed left out; `None` for a row that is left out.
+    fn read(arguments: &[ArrayRef]) -> Result<Vec<Option<Self>>>;
 
     /// The window as numbers.
     fn numbers(&self) -> impl Iterator<Item = f64>;
@@ -28,8 +29,8 @@ pub(super) trait Observed: Copy + fmt::Debug + Send + Sync + 'static {
     /// The window of [`Observed::numbers`].
     fn of_numbers(numbers: &[f64]) -> Self;
 
-    /// Every metric over the windows.
-    fn summaries(windows: &[Self], bootstrap: Option<Bootstrap>) -> Vec<MetricSummary>;
+    /// Every metric over the windows; intervals where there is something to draw them with.
+    fn summaries(windows: &[Self], resampler: Option<&mut Resampler>) -> Vec<MetricSummary>;
 }
 
 /// One metric over several windows, as it leaves an aggregate.
@@ -87,7 +88,7 @@ impl<T> Default for Windows<T> {
 impl<T: Observed> Accumulator for Windows<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some((seeds, arguments)) = values.split_last() else { return Ok(()) };
-        self.windows.extend(T::read(arguments)?);
+        self.windows.extend(T::read(arguments)?.into_iter().flatten());
         if self.seed.is_none() && !seeds.is_empty() {
             self.seed = cast(seeds, &DataType::Int64)?.as_primitive::<Int64Type>().iter().next().flatten();
         }
@@ -95,14 +96,11 @@ impl<T: Observed> Accumulator for Windows<T> {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let bootstrap = self.seed.map(|seed| Bootstrap { seed: seed.cast_unsigned(), ..Bootstrap::default() });
-        // Partitions are merged as they end, whatever the ORDER BY of the call: an order of the windows' own makes the sums and
-        // the draws the same for any number of threads.
-        self.windows.sort_by(|a, b| {
-            let numbers = a.numbers().zip(b.numbers());
-            numbers.fold(Ordering::Equal, |order, (a, b)| order.then_with(|| a.total_cmp(&b)))
-        });
-        Ok(ScalarValue::List(Arc::new(list_of(&T::summaries(&self.windows, bootstrap))?)))
+        let mut offsets = vec![0];
+        let mut summaries = Vec::new();
+        summarize(&mut self.windows, self.seed, &mut None, &mut summaries);
+        offsets.push(summaries.len());
+        Ok(ScalarValue::List(Arc::new(lists_of(&summaries, &offsets)?)))
     }
 
     fn size(&self) -> usize {
@@ -128,7 +126,33 @@ impl<T: Observed> Accumulator for Windows<T> {
     }
 }
 
-fn list_of(summaries: &[MetricSummary]) -> Result<ListArray> {
+/// Adds every metric over one group's windows. The resampler of the group before serves again where the seed is the same.
+pub(super) fn summarize<T: Observed>(
+    windows: &mut [T],
+    seed: Option<i64>,
+    resampler: &mut Option<Resampler>,
+    summaries: &mut Vec<MetricSummary>,
+) {
+    // Partitions are merged as they end, whatever the ORDER BY of the call: an order of the windows' own makes the sums and
+    // the draws the same for any number of threads.
+    windows.sort_by(|a, b| {
+        let numbers = a.numbers().zip(b.numbers());
+        numbers.fold(Ordering::Equal, |order, (a, b)| order.then_with(|| a.total_cmp(&b)))
+    });
+    let bootstrap = seed.map(|seed| Bootstrap { seed: seed.cast_unsigned(), ..Bootstrap::default() });
+    let Some(bootstrap) = bootstrap else {
+        summaries.extend(T::summaries(windows, None));
+        return;
+    };
+    let resampler = match resampler {
+        Some(same) if same.bootstrap() == bootstrap => same,
+        other => other.insert(Resampler::new(bootstrap)),
+    };
+    summaries.extend(T::summaries(windows, Some(resampler)));
+}
+
+/// One list a group, the summaries of group `i` being those from `offsets[i]` to `offsets[i + 1]`.
+pub(super) fn lists_of(summaries: &[MetricSummary], offsets: &[usize]) -> Result<ListArray> {
     let metric: StringArray = summaries.iter().map(|s| Some(s.metric)).collect();
     let value: Float64Array = summaries.iter().map(|s| s.value.as_ref().ok().copied()).collect();
     let low: Float64Array = summaries.iter().map(|s| s.interval.map(|i| i.low)).collect();
@@ -148,6 +172,6 @@ fn list_of(summaries: &[MetricSummary]) -> Result<ListArray> {
         Arc::new(n_failed),
     ];
     let structs = StructArray::try_new(fields(), columns, None)?;
-    let offsets = OffsetBuffer::from_lengths([summaries.len()]);
+    let offsets = OffsetBuffer::from_lengths(offsets.windows(2).map(|pair| pair[1] - pair[0]));
     Ok(ListArray::try_new(element(), offsets, Arc::new(structs), None)?)
 }

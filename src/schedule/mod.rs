@@ -1,12 +1,11 @@
 //! Pipelines at their times: one loop a pipeline, whose state is in the lake and not in memory.
 //!
 //! What is due follows from two things: the timetable, and how far the lake says that it was kept. A process that starts, or another
-//! one beside it, therefore goes on where the last one ended. A lease in the lake lets one process at a time run a pipeline; should
-//! two run it all the same (a lease that ran out under a process that was stopped and woke), the log of each table refuses
-//! the second of two commits of the same work.
+//! one beside it, therefore goes on where the last one ended. A lease in the lake (`tables::lease`), which knows no clocks, lets one
+//! process at a time run a pipeline; should two run it all the same (a lease that ran out under a process that was stopped and woke), the
+//! log of each table refuses the second of two commits of the same work.
 
 pub mod clock;
-pub mod lease;
 mod state;
 
 use std::time::Duration;
@@ -15,12 +14,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::metrics;
 use crate::pipeline::timetable::Timetable;
 use crate::tables::lake::Lake;
+use crate::tables::lease::{Asked, Lease};
 use clock::Clock;
-use lease::{Claim, Lease, Leases};
 use state::{State, States};
 
 /// How long one waits for another process before one looks again.
@@ -55,12 +54,47 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What came of work that one process at a time does.
+#[derive(Debug)]
+pub enum Alone<T> {
+    /// It was done.
+    Done(T),
+    /// It was not begun: this process is at it.
+    Busy(String),
+}
+
+/// Does a pipeline's work, unless another process is at it.
+///
+/// # Errors
+/// When the lake cannot be reached; [`Error::Refused`] when another process takes the lease over while the work goes on, which is then
+/// dropped.
+pub async fn alone<T>(lake: &Lake, pipeline: &str, work: impl Future<Output = T>) -> Result<Alone<T>> {
+    let lease = match Lease::ask(lake, &work_of(pipeline)).await? {
+        Asked::Held(lease) => lease,
+        Asked::Busy(holder) => return Ok(Alone::Busy(holder)),
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = lease.lost() => {
+            let reason = "another process took its lease; what was committed stays".to_owned();
+            return Err(Error::Refused { what: "the rest of the run".to_owned(), reason });
+        }
+    };
+    lease.release().await;
+    Ok(Alone::Done(done))
+}
+
+/// The name of a pipeline's lease.
+fn work_of(pipeline: &str) -> String {
+    format!("pipeline {pipeline}")
+}
+
 /// One pipeline that is kept to its times.
 pub struct Keeper<'a> {
     name: String,
     timetable: Timetable,
     states: States,
-    leases: Leases,
+    lake: Lake,
     clock: &'a dyn Clock,
     work: &'a dyn Work,
 }
@@ -83,8 +117,7 @@ impl<'a> Keeper<'a> {
         clock: &'a dyn Clock,
         work: &'a dyn Work,
     ) -> Result<Self> {
-        let (states, leases) = (States::of(lake, name)?, Leases::of(lake, name)?);
-        Ok(Self { name: name.to_owned(), timetable, states, leases, clock, work })
+        Ok(Self { name: name.to_owned(), timetable, states: States::of(lake, name)?, lake: lake.clone(), clock, work })
     }
 
     /// Waits for each time and runs, until `stop` says so or no time comes any more.
@@ -132,22 +165,32 @@ impl<'a> Keeper<'a> {
             Some(due) if due <= now => {}
             other => return Ok(Outcome::NotDue(other)),
         }
-        let lease = match self.leases.claim(now).await? {
-            Claim::Held(lease) => lease,
-            Claim::Busy(holder) => {
+        let work = work_of(&self.name);
+        let asked = tokio::select! {
+            asked = Lease::ask(&self.lake, &work) => asked?,
+            () = stopped(stop) => return Ok(Outcome::Stopped),
+        };
+        let lease = match asked {
+            Asked::Held(lease) => lease,
+            Asked::Busy(holder) => {
                 tracing::debug!(pipeline = self.name, holder, "another process runs it");
                 return Ok(Outcome::Busy);
             }
         };
+        let outcome = self.under(&lease, now, stop).await;
+        lease.release().await;
+        outcome
+    }
+
+    /// Runs if the pipeline is still due, now that nobody else does.
+    async fn under(&self, lease: &Lease, now: DateTime<Utc>, stop: &watch::Receiver<bool>) -> Result<Outcome> {
         // Whoever held the lease until now may have done it.
         let state = self.state(self.clock.now()).await?;
         let due = self.timetable.between(state.kept_until, now, COUNTED);
-        let outcome = match due.last() {
+        match due.last() {
             None => Ok(Outcome::NotDue(self.timetable.next_after(state.kept_until))),
-            Some(last) => self.run(&due, *last, &lease, stop).await,
-        };
-        lease.release(self.clock.now()).await?;
-        outcome
+            Some(last) => self.run(&due, *last, lease, stop).await,
+        }
     }
 
     /// How far the timetable was kept. A lake that no scheduler saw begins now; a lake that is far ahead of the clock was written
@@ -189,9 +232,8 @@ impl<'a> Keeper<'a> {
         tracing::info!(pipeline, due = self.timetable.shown(last), "run begins");
         let result = tokio::select! {
             result = self.work.run() => result,
-            lost = lease.keep(self.clock) => {
+            () = lease.lost() => {
                 self.work.settle().await;
-                lost?;
                 tracing::warn!(pipeline, "another process took the lease; this run ends");
                 return Ok(Outcome::Busy);
             }

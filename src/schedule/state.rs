@@ -7,9 +7,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
-use super::lease::{fault, folder};
 use crate::error::{Error, Result};
 use crate::tables::lake::Lake;
+use crate::tables::store::open_store;
 
 /// What is known of the last run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +43,8 @@ pub(super) struct States {
 
 impl States {
     pub(super) fn of(lake: &Lake, pipeline: &str) -> Result<Self> {
-        let (store, folder) = folder(lake, pipeline)?;
-        Ok(Self { store, path: folder.join("state.json") })
+        let (store, root) = open_store(lake.root())?;
+        Ok(Self { store, path: root.join("_schedule").join(pipeline).join("state.json") })
     }
 
     pub(super) async fn load(&self) -> Result<Option<State>> {
@@ -66,4 +66,8 @@ impl States {
         self.store.put(&self.path, text.into()).await.map_err(|e| fault(&self.path, e))?;
         Ok(())
     }
+}
+
+fn fault(path: &Path, source: object_store::Error) -> Error {
+    Error::Store { url: path.to_string(), source: Box::new(source) }
 }

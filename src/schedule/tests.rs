@@ -220,41 +220,40 @@ async fn of_many_schedulers_one_runs() {
     assert_eq!(work.began.lock().len(), 7);
 }
 
-#[tokio::test]
-async fn a_lease_that_nobody_renews_runs_out_and_one_that_is_lost_ends_the_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = StepClock::at("2026-03-01T12:00");
-    let lake = lake(&folder);
-    let (a, b) = (Leases::of(&lake, "nightly").unwrap(), Leases::of(&lake, "nightly").unwrap());
-    let Claim::Held(held) = a.claim(clock.now()).await.unwrap() else { panic!("nobody held it") };
-    let Claim::Busy(holder) = b.claim(clock.now()).await.unwrap() else { panic!("it was held") };
-    assert!(holder.contains(&std::process::id().to_string()), "{holder}");
-    // Another pipeline's lease is another.
-    let other = Leases::of(&lake, "weekly").unwrap();
-    assert!(matches!(other.claim(clock.now()).await.unwrap(), Claim::Held(_)));
-    clock.step(59);
-    assert!(matches!(b.claim(clock.now()).await.unwrap(), Claim::Busy(_)));
-    clock.step(2);
-    let Claim::Held(taken) = b.claim(clock.now()).await.unwrap() else { panic!("it ran out") };
-    // The first holder wakes, tries to renew it, and learns that it is another's.
-    let (lost, ()) = tokio::join!(held.keep(&clock), async { clock.step(16) });
-    lost.unwrap();
-    // To give back what is another's changes nothing.
-    held.release(clock.now()).await.unwrap();
-    assert!(matches!(a.claim(clock.now()).await.unwrap(), Claim::Busy(_)));
-    taken.release(clock.now()).await.unwrap();
-    assert!(matches!(a.claim(clock.now()).await.unwrap(), Claim::Held(_)));
+/// Work during which the clock goes astray, and another process looks.
+struct Astray<'a> {
+    clock: &'a StepClock,
+    other: Keeper<'a>,
+    seen: Mutex<Vec<Outcome>>,
+}
+
+#[async_trait]
+impl Work for Astray<'_> {
+    async fn run(&self) -> Result<()> {
+        for time in ["2026-03-02T13:00", "2036-01-01T00:00", "2026-03-01T13:10"] {
+            self.clock.set(time);
+            self.seen.lock().push(Outcome::Busy);
+            let outcome = self.other.look(&going()).await?;
+            *self.seen.lock().last_mut().unwrap() = outcome;
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test]
-async fn a_lease_from_a_clock_far_ahead_holds_nobody_up() {
+async fn no_clock_takes_a_lease_from_whoever_holds_it() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = StepClock::at("2036-03-01T12:00");
+    let clock = StepClock::at("2026-03-01T12:00");
+    let never = Counted::new(&clock, 0);
     let lake = lake(&folder);
-    let leases = Leases::of(&lake, "nightly").unwrap();
-    assert!(matches!(leases.claim(clock.now()).await.unwrap(), Claim::Held(_)));
-    clock.set("2026-03-01T12:00");
-    assert!(matches!(Leases::of(&lake, "nightly").unwrap().claim(clock.now()).await.unwrap(), Claim::Held(_)));
+    let astray = Astray { clock: &clock, other: keeper(&lake, "0 * * * *", &clock, &never), seen: Mutex::default() };
+    let keeper = keeper(&lake, "0 * * * *", &clock, &astray);
+    keeper.look(&going()).await.unwrap();
+    clock.set("2026-03-01T13:00");
+    assert_eq!(keeper.look(&going()).await.unwrap(), Outcome::Ran);
+    let seen = astray.seen.lock().clone();
+    assert_eq!(seen, [Outcome::Busy; 3]);
+    assert!(never.times().is_empty(), "two ran it at once");
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ pub fn summary(windows: &[Divergences], bootstrap: Option<Bootstrap>) -> Summary
     let value = score(read.iter().copied());
     let draws = bootstrap.filter(|_| read.len() >= 2 && value.is_ok()).and_then(|bootstrap| {
         let one = |draw| score(bootstrap.drawn(draw, read.len()).map(|i| read[i])).ok();
-        interval((0..u64::from(bootstrap.n_draws)).filter_map(one).collect(), bootstrap.n_draws as usize)
+        let values: Vec<f64> = (0..u64::from(bootstrap.n_draws)).filter_map(one).collect();
+        interval(&values, bootstrap.n_draws as usize)
     });
     Summary { value, interval: draws, n_windows: read.len(), n_tokens }
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::mix;
 use crate::scores::metric::Metric;
+use crate::scores::order::{Middle, Neighbours};
+use crate::scores::resampling::Resampler;
 use crate::scores::summary::Interval;
 use crate::scores::window_sums::WindowSums;
 
@@ -35,21 +37,8 @@ impl Bootstrap {
     ///
     /// `None` with fewer than two windows, where no spread can be seen, and where the metric is undefined in more than half of
     /// the draws; otherwise the defined draws count alone.
-    pub fn intervals(&self, metrics: &[Metric], windows: &[WindowSums]) -> Vec<Option<Interval>> {
-        if windows.len() < 2 {
-            return vec![None; metrics.len()];
-        }
-        let mut values = vec![Vec::with_capacity(self.n_draws as usize); metrics.len()];
-        for draw in 0..u64::from(self.n_draws) {
-            let sums = self
-                .drawn(draw, windows.len())
-                .map(|i| &windows[i])
-                .fold(WindowSums::default(), |sums, window| sums.merge(window));
-            for (metric, values) in metrics.iter().zip(&mut values) {
-                values.extend(metric.value(&sums));
-            }
-        }
-        values.into_iter().map(|values| interval(values, self.n_draws as usize)).collect()
+    pub fn intervals<const N: usize>(&self, metrics: [Metric; N], windows: &[WindowSums]) -> [Option<Interval>; N] {
+        Resampler::new(*self).intervals(metrics, windows)
     }
 
     /// The windows of one draw: as many as there are, with replacement.
@@ -60,7 +49,8 @@ impl Bootstrap {
 
     /// The interval of one metric; see [`Bootstrap::intervals`].
     pub fn interval(&self, metric: Metric, windows: &[WindowSums]) -> Option<Interval> {
-        self.intervals(&[metric], windows).into_iter().next().flatten()
+        let [interval] = self.intervals([metric], windows);
+        interval
     }
 }
 
@@ -70,18 +60,19 @@ fn below(bits: u64, n: usize) -> usize {
 }
 
 /// Between which two values the middle 95 % of the defined draws lie; `None` where more than half are undefined.
-pub(super) fn interval(mut values: Vec<f64>, n_draws: usize) -> Option<Interval> {
-    if values.is_empty() || 2 * values.len() < n_draws {
-        return None;
-    }
-    Some(Interval { low: percentile(&mut values, 0.025), high: percentile(&mut values, 0.975) })
+pub(super) fn interval(values: &[f64], n_draws: usize) -> Option<Interval> {
+    let ends = ends(values, n_draws, &mut Middle::default())?;
+    Some(Interval::between(ends))
 }
 
-/// The value at a share of the way through the values in order, between neighbours in proportion.
-fn percentile(values: &mut [f64], share: f64) -> f64 {
-    let place = share * (values.len() - 1) as f64;
-    // Two places are wanted, not an order of all.
-    let (_, &mut below, rest) = values.select_nth_unstable_by(place.floor() as usize, f64::total_cmp);
-    let above = rest.iter().copied().min_by(f64::total_cmp).unwrap_or(below);
-    below + (above - below) * place.fract()
+/// What stands at both ends of [`interval`].
+pub(super) fn ends(values: &[f64], n_draws: usize, middle: &mut Middle) -> Option<[Neighbours; 2]> {
+    let enough = !values.is_empty() && 2 * values.len() >= n_draws;
+    enough.then(|| middle.ends(values, [0.025, 0.975]))
+}
+
+impl Interval {
+    pub(super) fn between([low, high]: [Neighbours; 2]) -> Self {
+        Self { low: low.value(), high: high.value() }
+    }
 }

@@ -152,7 +152,7 @@ pub fn summaries(judged: &[Judged], bootstrap: Option<Bootstrap>) -> [Classifica
             _ => once.value(metric),
         };
         // A number that does not exist has no interval, even where some draws have one.
-        let interval = draws.next().and_then(|values| interval(values, n_draws)).filter(|_| value.is_ok());
+        let interval = draws.next().and_then(|values| interval(&values, n_draws)).filter(|_| value.is_ok());
         let n_failed = concerned().filter(|judged| judged.failed()).count();
         ClassificationSummary { metric, value, interval, n_windows, n_failed }
     })

@@ -10,6 +10,10 @@ pub mod metric;
 
 pub mod bootstrap;
 
+mod order;
+
+pub mod resampling;
+
 pub mod classification;
 
 pub mod ablation;

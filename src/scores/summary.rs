@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scores::bootstrap::Bootstrap;
 use crate::scores::metric::{Metric, Reason};
+use crate::scores::resampling::Resampler;
 use crate::scores::window_sums::WindowSums;
 
 /// A 95 % percentile interval, on the metric's scale.
@@ -31,7 +32,8 @@ pub struct Summary {
 
 /// One metric over the windows, with an interval from 1,000 draws.
 pub fn summarize(metric: Metric, windows: &[WindowSums], seed: u64) -> Summary {
-    let [summary] = summaries([metric], windows, Some(Bootstrap { seed, ..Bootstrap::default() }));
+    let mut resampler = Resampler::new(Bootstrap { seed, ..Bootstrap::default() });
+    let [summary] = summaries([metric], windows, Some(&mut resampler));
     summary
 }
 
@@ -39,11 +41,11 @@ pub fn summarize(metric: Metric, windows: &[WindowSums], seed: u64) -> Summary {
 pub fn summaries<const N: usize>(
     metrics: [Metric; N],
     windows: &[WindowSums],
-    bootstrap: Option<Bootstrap>,
+    resampler: Option<&mut Resampler>,
 ) -> [Summary; N] {
     let windows: Vec<WindowSums> = windows.iter().copied().filter(|window| window.n() > 0).collect();
     let sums = WindowSums::merged(&windows);
-    let intervals = bootstrap.map_or_else(Vec::new, |bootstrap| bootstrap.intervals(&metrics, &windows));
+    let intervals = resampler.map_or([None; N], |resampler| resampler.intervals(metrics, &windows));
     let mut intervals = intervals.into_iter();
     metrics.map(|metric| {
         let value = metric.value(&sums);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::bootstrap::Bootstrap;
 use super::metric::{Metric, Reason};
+use super::resampling::Resampler;
 use super::summary::summarize;
 use super::window_sums::{N_SUMS, WindowSums};
 use crate::random::mix;
@@ -97,7 +98,7 @@ fn intervals_are_reproducible_and_about_right() {
     let bootstrap = Bootstrap::default();
     let got = bootstrap.interval(Metric::EvCorrelation, &windows).unwrap();
     assert_eq!(bootstrap.interval(Metric::EvCorrelation, &windows), Some(got));
-    let all = bootstrap.intervals(&Metric::ALL, &windows);
+    let all = bootstrap.intervals(Metric::ALL, &windows);
     assert_eq!(all[0], Some(got));
     let value = Metric::EvCorrelation.value(&WindowSums::merged(&windows)).unwrap();
     assert!(got.low < value && value < got.high);
@@ -203,6 +204,49 @@ proptest! {
                     prop_assert!((got - direct).abs() <= 1e-9 * direct.abs().max(1.0), "{metric}: {got} {direct}");
                 }
             }
+        }
+    }
+}
+
+/// The intervals as they are defined: every draw merged by itself, all values put in order.
+fn one_draw_after_another(bootstrap: Bootstrap, windows: &[WindowSums]) -> [Option<(u64, u64)>; 4] {
+    Metric::ALL.map(|metric| {
+        let draw = |draw| WindowSums::merged(bootstrap.drawn(draw, windows.len()).map(|i| &windows[i]));
+        let mut values: Vec<f64> =
+            (0..u64::from(bootstrap.n_draws)).filter_map(|i| metric.value(&draw(i)).ok()).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let place = share * (values.len() - 1) as f64;
+            let (below, above) = (values[place as usize], values[(place as usize + 1).min(values.len() - 1)]);
+            (below + (above - below) * place.fract()).to_bits()
+        };
+        let enough = windows.len() >= 2 && !values.is_empty() && 2 * values.len() >= bootstrap.n_draws as usize;
+        enough.then(|| (at(0.025), at(0.975)))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn draws_side_by_side_are_the_draws_one_after_another_to_the_bit(
+        sets in prop::collection::vec(
+            prop::collection::vec((0usize..30, prop::sample::select(vec![0f32, 1.0]), any::<u64>()), 0..12), 1..6),
+        n_draws in prop::sample::select(vec![1u32, 7, 100, 203]),
+        seed in any::<u64>(),
+    ) {
+        let bootstrap = Bootstrap { n_draws, seed };
+        let mut resampler = Resampler::new(bootstrap);
+        for set in &sets {
+            // Some windows are silent or empty: metrics that only some draws have.
+            let windows: Vec<WindowSums> = set.iter().map(|(n, loud, key)| {
+                let uniform = |a, i| (mix(*key, a, i as u64) >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+                let actual: Vec<f32> = (0..*n).map(|i| loud * uniform(0, i)).collect();
+                let expected: Vec<f32> = (0..*n).map(|i| uniform(1, i) - 0.3 * actual[i]).collect();
+                sums(&actual, &expected)
+            }).collect();
+            let got = resampler.intervals(Metric::ALL, &windows)
+                .map(|interval| interval.map(|interval| (interval.low.to_bits(), interval.high.to_bits())));
+            prop_assert_eq!(got, one_draw_after_another(bootstrap, &windows));
         }
     }
 }

@@ -92,7 +92,8 @@ impl Session {
     }
 }
 
-/// Sends to the workers what reads tables of the lake and nothing else; what only this process can do, it does.
+/// Sends to the workers what reads tables of the lake and nothing else; what only this process can do, it does, and what workers would do
+/// wrongly.
 struct Planner {
     remote: BallistaQueryPlanner<LogicalPlanNode>,
     local: DefaultPhysicalPlanner,
@@ -126,6 +127,8 @@ fn is_of_lake(plan: &LogicalPlan) -> EngineResult<bool> {
                 Ok(rows) if can_be_told(rows.as_ref()) => tables += 1,
                 _ => others += 1,
             },
+            // Of a union whose parts come from several stages Ballista 55.0 hands rows out more than once.
+            LogicalPlan::Union(_) => others += 1,
             LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => others += 1,
             _ => {}
         }

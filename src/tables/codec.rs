@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use ballista_core::serde::BallistaLogicalExtensionCodec;
 use datafusion::catalog::TableProvider;
@@ -32,14 +33,20 @@ fn told(rows: &dyn TableProvider) -> Option<Told> {
     if let Some(scan) = rows.downcast_ref::<TableScan>() {
         return Some(Told::Files(scan.list().clone()));
     }
-    // The catalog shows a table that was never written as one without rows; nothing else of ours is one.
-    rows.downcast_ref::<MemTable>().map(|_| Told::Empty)
+    // The catalog shows a table that was never written as one without rows.
+    rows.downcast_ref::<MemTable>().filter(|rows| is_empty(rows)).map(|_| Told::Empty)
 }
 
-/// Whether another process can be told of a table: whether it is one of the lake, and not the rows of a function.
+/// Whether a table in memory has no row; one that is being written has some.
+fn is_empty(rows: &MemTable) -> bool {
+    let n_rows = |batches: &Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    rows.batches.iter().all(|part| part.try_read().is_ok_and(|batches| n_rows(&batches) == 0))
+}
+
+/// Whether another process can be told of a table: whether it is one of the lake, and not the rows of a function or of this process.
 pub(crate) fn can_be_told(rows: &dyn TableProvider) -> bool {
     let rows = rows as &dyn Any;
-    rows.is::<TableScan>() || rows.is::<MemTable>()
+    rows.is::<TableScan>() || rows.downcast_ref::<MemTable>().is_some_and(is_empty)
 }
 
 /// Ballista's codec of plans, with the lake's tables.
@@ -100,3 +107,6 @@ impl LogicalExtensionCodec for LakeCodec {
         self.others.try_encode_file_format(buf, node)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,14 +23,20 @@ impl DataFile {
     }
 }
 
-/// The data files of the version that is open, by name.
-pub(crate) fn data_files(table: &DeltaTable) -> Result<Vec<DataFile>> {
+/// What the log says of the data files of the version that is open.
+pub(super) fn adds(table: &DeltaTable) -> Result<Vec<Add>> {
     #[expect(
         deprecated,
         reason = "scans of some files are asked for by these; nothing else carries path, partition and deletions"
     )]
-    let adds = table.snapshot()?.log_data().into_iter().map(|file| file.add_action());
-    let mut files: Vec<DataFile> = adds
+    let adds = table.snapshot()?.log_data().into_iter().map(|file| file.add_action()).collect();
+    Ok(adds)
+}
+
+/// The data files of the version that is open, by name.
+pub(crate) fn data_files(table: &DeltaTable) -> Result<Vec<DataFile>> {
+    let mut files: Vec<DataFile> = adds(table)?
+        .into_iter()
         .map(|add| {
             let name = match &add.deletion_vector {
                 None => add.path.clone(),

@@ -11,12 +11,14 @@
 mod holder;
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::holder::Holder;
@@ -33,6 +35,15 @@ const SECONDS: &str = "NEURONLAKE_LEASE_SECONDS";
 const DEFAULT_SECONDS: f64 = 60.0;
 /// Shortest and longest wait between two looks at a lease that somebody holds.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What came of asking for a lease without waiting for it.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// It is ours.
+    Held(Lease),
+    /// This process, by its machine and number, holds it and is at work.
+    Busy(String),
+}
 
 /// The right to work on something alone, until it is released or dropped.
 #[derive(Debug)]
@@ -57,6 +68,17 @@ struct HeldFile {
 }
 
 impl HeldFile {
+    /// A file that this process has just locked; it says so in the file, for whoever asks.
+    fn of_this_process(file: File, path: PathBuf, made: Option<PathBuf>, name: &str) -> Self {
+        let me = Holder::this_process(name, seconds()).written();
+        let said = file.set_len(0).and_then(|()| (&file).write_all(&me));
+        if let Err(error) = said {
+            // The lock holds without it.
+            tracing::debug!(path = %path.display(), %error, "a lease does not say who holds it");
+        }
+        Self { file, path, made }
+    }
+
     /// Leaves no trace: a run that is refused has written nothing. Folders that hold something stay.
     fn remove(self) {
         // Under the lock: whoever waits finds that the name is gone and makes a new file.
@@ -76,6 +98,34 @@ struct HeldObject {
     bucket: Arc<Bucket>,
     path: Path,
     beat: JoinHandle<()>,
+    me: Holder,
+    renewal: watch::Receiver<Renewal>,
+}
+
+/// What came of the last renewal.
+#[derive(Debug, Clone, Copy)]
+enum Renewal {
+    /// It was renewed then, by a clock that only goes forward and by one that also counts the time a machine sleeps.
+    At(Instant, SystemTime),
+    /// Another process has taken the lease over.
+    Lost,
+}
+
+impl Renewal {
+    fn now() -> Self {
+        Self::At(Instant::now(), SystemTime::now())
+    }
+
+    /// Whether nobody can have taken the lease over.
+    fn surely_holds(self, seconds: f64) -> bool {
+        match self {
+            Self::Lost => false,
+            // A clock that was set back tells nothing.
+            Self::At(instant, time) => {
+                time.elapsed().is_ok_and(|passed| instant.elapsed().max(passed).as_secs_f64() < seconds)
+            }
+        }
+    }
 }
 
 impl Lease {
@@ -102,11 +152,51 @@ impl Lease {
                 let made = (!root.exists()).then(|| root.clone());
                 let path = root.join(FOLDER).join(file);
                 let file = lock_telling(path.clone(), name, waits).await?;
-                Held::File(Some(HeldFile { file, path, made }))
+                Held::File(Some(HeldFile::of_this_process(file, path, made, name)))
             }
             (None, None) => return Err(Error::internal("a lake that is neither a folder nor a bucket")),
         };
         Ok(Self { held })
+    }
+
+    /// Takes the lease, unless another process is at work under it. In a bucket that is seen by the holder's next renewal, so the answer
+    /// takes up to a third of the time after which a lease runs out; one that is not renewed for all of it is taken over.
+    ///
+    /// # Errors
+    /// As [`Lease::take`].
+    pub(crate) async fn ask(lake: &Lake, name: &str) -> Result<Asked> {
+        let file = format!("{}.lease", hash::text(name));
+        let held = match (lake.bucket(), lake.local_path()) {
+            (Some(bucket), _) => {
+                let path = bucket.prefix.clone().join(FOLDER).join(file);
+                match ask_object(bucket, path, name, Patience::UntilRenewed, &|| ()).await? {
+                    Ok(object) => Held::Object(Some(object)),
+                    Err(holder) => return Ok(Asked::Busy(holder.told())),
+                }
+            }
+            (None, Some(root)) => {
+                let made = (!root.exists()).then(|| root.clone());
+                let path = root.join(FOLDER).join(file);
+                match lock_now(&path)? {
+                    Some(file) => Held::File(Some(HeldFile::of_this_process(file, path, made, name))),
+                    None => return Ok(Asked::Busy(told_in(&path))),
+                }
+            }
+            (None, None) => return Err(Error::internal("a lake that is neither a folder nor a bucket")),
+        };
+        Ok(Asked::Held(Self { held }))
+    }
+
+    /// Returns when the lease is another's, which happens only where this process was stopped for longer than its lease lasts.
+    pub(crate) async fn lost(&self) {
+        if let Held::Object(Some(object)) = &self.held {
+            let mut renewal = object.renewal.clone();
+            // A task that ended otherwise says nothing any more.
+            if renewal.wait_for(|renewal| matches!(renewal, Renewal::Lost)).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Lets others in. One that cannot be removed runs out by itself.
@@ -150,6 +240,11 @@ impl HeldObject {
         self.beat.abort();
         // After this the task writes nothing more.
         let _ = self.beat.await;
+        let renewal = *self.renewal.borrow();
+        if !renewal.surely_holds(self.me.seconds) && !is_of(&self.bucket, &self.path, &self.me).await {
+            // To give back what is another's would let a third one in.
+            return;
+        }
         if let Err(error) = self.bucket.store.delete(&self.path).await {
             tracing::debug!(path = %self.path, %error, "a lease was not removed");
         }
@@ -165,24 +260,10 @@ pub(crate) async fn lock_file(path: PathBuf, name: &str) -> Result<File> {
 }
 
 async fn lock_telling(path: PathBuf, name: &str, waits: &(dyn Fn() + Send + Sync)) -> Result<File> {
-    let fault = |source| Error::File { path: path.clone(), source };
     let mut wait = LOOK_AGAIN.0;
     loop {
-        let file = match open(&path) {
-            Ok(file) => file,
-            // Its holder removed the folder between two steps of ours.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(|at| !at.exists()) => {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            Err(e) => return Err(fault(e)),
-        };
-        match file.try_lock() {
-            Ok(()) if is_at(&file, &path) => return Ok(file),
-            // A holder removed it just before.
-            Ok(()) => continue,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(source)) => return Err(fault(source)),
+        if let Some(file) = lock_now(&path)? {
+            return Ok(file);
         }
         if wait == LOOK_AGAIN.0 {
             tracing::info!(lease = name, "another process works on it; waiting");
@@ -191,6 +272,35 @@ async fn lock_telling(path: PathBuf, name: &str, waits: &(dyn Fn() + Send + Sync
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LOOK_AGAIN.1);
     }
+}
+
+/// Locks a file, which is made where it is missing; `None` while another has it locked.
+fn lock_now(path: &std::path::Path) -> Result<Option<File>> {
+    let fault = |source| Error::File { path: path.to_owned(), source };
+    loop {
+        let file = match open(path) {
+            Ok(file) => file,
+            // Its holder removed the folder between two steps of ours.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(|at| !at.exists()) => {
+                std::thread::yield_now();
+                continue;
+            }
+            Err(e) => return Err(fault(e)),
+        };
+        match file.try_lock() {
+            Ok(()) if is_at(&file, path) => return Ok(Some(file)),
+            // A holder removed it just before.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(fault(source)),
+        }
+    }
+}
+
+/// Who says in a file that he holds it.
+fn told_in(path: &std::path::Path) -> String {
+    let holder = std::fs::read(path).ok().and_then(|text| Holder::read(&text));
+    holder.map_or_else(|| "another process".to_owned(), |holder| holder.told())
 }
 
 fn open(path: &std::path::Path) -> std::io::Result<File> {
@@ -216,12 +326,33 @@ fn is_at(_: &File, path: &std::path::Path) -> bool {
     path.exists()
 }
 
+/// How long one waits for a lease that another process holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Patience {
+    /// Until it is free.
+    Endless,
+    /// Until its holder renews it, and so is seen to be at work.
+    UntilRenewed,
+}
+
 async fn take_object(
     bucket: &Arc<Bucket>,
     path: Path,
     name: &str,
     waits: &(dyn Fn() + Send + Sync),
 ) -> Result<HeldObject> {
+    let taken = ask_object(bucket, path, name, Patience::Endless, waits).await?;
+    taken.map_err(|_| Error::internal("endless patience came to an end"))
+}
+
+/// The lease, or who is at work under it.
+async fn ask_object(
+    bucket: &Arc<Bucket>,
+    path: Path,
+    name: &str,
+    patience: Patience,
+    waits: &(dyn Fn() + Send + Sync),
+) -> Result<std::result::Result<HeldObject, Holder>> {
     let fault = |error: StoreError| bucket.fault(&error);
     let me = Holder::this_process(name, seconds());
     // What was seen last, since when, and how long its holder may leave it unchanged.
@@ -229,7 +360,7 @@ async fn take_object(
     let mut wait = LOOK_AGAIN.0;
     loop {
         match put(bucket, &path, &me, PutMode::Create).await {
-            Ok(done) => return Ok(hold(bucket, path, me, done)),
+            Ok(done) => return Ok(Ok(hold(bucket, path, me, done))),
             Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(fault(error)),
         }
@@ -246,16 +377,20 @@ async fn take_object(
                 if since.elapsed().as_secs_f64() > promised
                     && let Some(object) = take_over(bucket, &path, &me, version).await?
                 {
-                    return Ok(object);
+                    return Ok(Ok(object));
                 }
             }
             _ => {
                 if holder.as_ref().is_some_and(Holder::is_gone)
                     && let Some(object) = take_over(bucket, &path, &me, version.clone()).await?
                 {
-                    return Ok(object);
+                    return Ok(Ok(object));
                 }
-                if seen.is_none() {
+                match (&seen, holder, patience) {
+                    (Some(_), Some(holder), Patience::UntilRenewed) => return Ok(Err(holder)),
+                    _ => {}
+                }
+                if seen.is_none() && patience == Patience::Endless {
                     tracing::info!(lease = name, "another process works on it; waiting");
                     waits();
                 }
@@ -283,26 +418,39 @@ async fn put(bucket: &Bucket, path: &Path, holder: &Holder, mode: PutMode) -> Re
     bucket.store.put_opts(path, payload, PutOptions::from(mode)).await
 }
 
+/// Whether an object says that this holder has it.
+async fn is_of(bucket: &Bucket, path: &Path, holder: &Holder) -> bool {
+    let Ok(found) = bucket.store.get(path).await else { return false };
+    let Ok(text) = found.bytes().await else { return false };
+    Holder::read(&text).is_some_and(|found| found.is(holder))
+}
+
 /// Rewrites the object until it is released, or somebody else's.
 fn hold(bucket: &Arc<Bucket>, path: Path, mut me: Holder, first: PutResult) -> HeldObject {
     let every = Duration::from_secs_f64(me.seconds / 3.0);
     let (own, at) = (Arc::clone(bucket), path.clone());
+    let (renewed, renewal) = watch::channel(Renewal::now());
+    let holder = me.clone();
     let beat = tokio::spawn(async move {
         let mut version = UpdateVersion::from(first);
         loop {
             tokio::time::sleep(every).await;
             me.beat += 1;
             match put(&own, &at, &me, PutMode::Update(version.clone())).await {
-                Ok(done) => version = UpdateVersion::from(done),
+                Ok(done) => {
+                    version = UpdateVersion::from(done);
+                    renewed.send_replace(Renewal::now());
+                }
                 Err(StoreError::Precondition { .. } | StoreError::AlreadyExists { .. }) => {
                     tracing::warn!(lease = me.name, "another process took the lease over; it was not renewed in time");
+                    renewed.send_replace(Renewal::Lost);
                     return;
                 }
                 Err(error) => tracing::warn!(lease = me.name, %error, "the lease was not renewed"),
             }
         }
     });
-    HeldObject { bucket: Arc::clone(bucket), path, beat }
+    HeldObject { bucket: Arc::clone(bucket), path, beat, me: holder, renewal }
 }
 
 fn seconds() -> f64 {

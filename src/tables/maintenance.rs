@@ -24,6 +24,7 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use super::definition::{TableDefinition, tables};
+use super::files::adds;
 use super::lake::Lake;
 use super::runs::RunRow;
 use super::writer::{Origin, commit_fault, is_contended, new_writer};
@@ -225,15 +226,6 @@ fn size(table: &DeltaTable) -> Result<(usize, u64)> {
     let files = adds(table)?;
     let bytes = files.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
     Ok((files.len(), bytes))
-}
-
-fn adds(table: &DeltaTable) -> Result<Vec<Add>> {
-    #[expect(
-        deprecated,
-        reason = "scans of some files are asked for by these; nothing else carries path, partition and deletions"
-    )]
-    let adds = table.snapshot()?.log_data().into_iter().map(|file| file.add_action()).collect();
-    Ok(adds)
 }
 
 /// The files of each partition, by the partition's values.

@@ -4,13 +4,26 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
-use crate::support::{clean, finish, neuronlake, ok, program, refused, small_lake};
+use tempfile::TempDir;
+
+use crate::support::{SMALL, assert_same, clean, finish, neuronlake, ok, program, refused, run, small_lake, values};
 
 /// A scheduler and its workers, until this is dropped.
 struct Cluster {
     scheduler: Process,
     workers: Vec<Process>,
     engine: String,
+    /// Where each worker keeps what it computed.
+    folders: Vec<TempDir>,
+}
+
+fn arrow_files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            if path.is_dir() { arrow_files(&path) } else { usize::from(path.extension().is_some_and(|e| e == "arrow")) }
+        })
+        .sum()
 }
 
 /// A process that says in its first line that it is ready.
@@ -41,10 +54,26 @@ impl Cluster {
         let (scheduler, line) = Process::start(&["scheduler", "--lake", lake, "--listen", "127.0.0.1:0"]);
         let engine = line.strip_prefix("scheduler: ").unwrap().to_owned();
         let address = engine.strip_prefix("ballista://").unwrap();
-        let workers = (0..workers)
-            .map(|_| Process::start(&["worker", "--lake", lake, "--scheduler", address, "--tasks", "1"]).0)
-            .collect();
-        Self { scheduler, workers, engine }
+        let folders: Vec<TempDir> = (0..workers).map(|_| tempfile::tempdir().unwrap()).collect();
+        let worker = |folder: &TempDir| {
+            let work = folder.path().to_str().unwrap();
+            Process::start(&["worker", "--lake", lake, "--scheduler", address, "--tasks", "1", "--work", work]).0
+        };
+        let workers = folders.iter().map(worker).collect();
+        Self { scheduler, workers, engine, folders }
+    }
+
+    /// The tables that tasks of each worker wrote for the stage after theirs, or for the client.
+    fn results(&self) -> Vec<usize> {
+        self.folders.iter().map(|folder| arrow_files(folder.path())).collect()
+    }
+
+    /// The part of a query's plan that goes to the workers.
+    fn plan(&self, lake: &str, query: &str) -> String {
+        let explained = self.sql(lake, &format!("EXPLAIN {query}"));
+        let (_, plan) =
+            explained.split_once("distributed_plan").unwrap_or_else(|| panic!("computed here: {explained}"));
+        plan.to_owned()
     }
 
     fn sql(&self, lake: &str, query: &str) -> String {
@@ -76,6 +105,11 @@ fn the_same_sql_gives_the_same_rows_on_workers() {
              AND r.sequence = s.sequence AND r.sample = s.sample AND r.split = s.split
          WHERE r.split = 'valid' AND s.split = 'valid' AND r.hook_point = 'blocks.0.mlp.hook_post' AND NOT s.control
          GROUP BY r.neuron ORDER BY r.neuron",
+        // Several parts put together, one of them from a stage before (Ballista repeats its rows: computed here).
+        "WITH pairs AS (SELECT neuron, LEAD(neuron) OVER (ORDER BY neuron) AS next FROM explanations
+             WHERE hook_point = 'blocks.0.mlp.hook_post')
+         SELECT kind, count(*) FROM (SELECT neuron, 'own' AS kind FROM pairs UNION ALL
+             SELECT next, 'next' FROM pairs WHERE next <> neuron) GROUP BY kind ORDER BY kind",
         // A table that nobody wrote yet.
         "SELECT count(*) FROM judgements",
         // One that only this process can answer.
@@ -85,6 +119,50 @@ fn the_same_sql_gives_the_same_rows_on_workers() {
         assert_eq!(cluster.sql(lake, query), local(lake, query), "{query}");
     }
     assert_eq!(cluster.workers.len(), 2);
+}
+
+#[test]
+fn what_costs_most_is_in_the_part_of_the_plan_that_workers_run() {
+    let lake = small_lake();
+    let cluster = Cluster::start(lake, 2);
+    let pairs = "FROM simulations s JOIN activation_records r ON r.hook_point = s.hook_point AND r.neuron = s.neuron
+                     AND r.sequence = s.sequence AND r.sample = s.sample AND r.split = s.split
+                 WHERE r.split = 'valid' AND s.split = 'valid' AND NOT s.control";
+    let scores = format!(
+        "SELECT s.explanation, score_summaries(window_sums(r.activations, s.expected), 7) AS scores {pairs}
+         GROUP BY s.explanation ORDER BY s.explanation"
+    );
+    let simulated = "SELECT e.explanation, simulate(e.text, ['a', ' king'], 'n2g') AS expected FROM explanations e
+                     ORDER BY e.explanation";
+    let activations =
+        "SELECT sequence, unnest(window_activations('default', ['blocks.0.mlp.hook_post'], token_ids)) AS a
+                       FROM token_sequences WHERE sequence < 3000000 ORDER BY sequence";
+    for (query, parts) in [
+        (scores.as_str(), ["score_summaries", "window_sums"]),
+        (simulated, ["AsyncFuncExec", "simulate"]),
+        (activations, ["window_activations", "UnnestExec"]),
+    ] {
+        let plan = cluster.plan(lake, query);
+        for part in parts {
+            assert!(plan.contains(part) && plan.contains("ShuffleWriterExec"), "{part} in {plan}");
+        }
+        assert_eq!(cluster.sql(lake, query), local(lake, query), "{query}");
+    }
+    assert!(cluster.results().into_iter().sum::<usize>() > 0, "workers computed something");
+}
+
+#[test]
+fn a_run_on_workers_writes_the_rows_of_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake").to_str().unwrap().to_owned();
+    // Workers are started on a lake that is there.
+    run(folder.path(), &lake, &[&SMALL[..], &["--to", "documents"]].concat());
+    let cluster = Cluster::start(&lake, 2);
+    run(folder.path(), &lake, &[&SMALL[..], &["--engine", &cluster.engine]].concat());
+    assert_same(&values(folder.path(), &lake), &values(folder.path(), small_lake()));
+    // Ranges of sequences, and groups of scores, went to both.
+    let results = cluster.results();
+    assert!(results.iter().all(|n| *n > 0), "{results:?}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ mod http_imports;
 #[cfg(test)]
 mod hub;
 #[cfg(test)]
+mod incremental;
+#[cfg(test)]
 mod killed_calls;
 #[cfg(test)]
 mod language_models;
@@ -70,6 +72,8 @@ mod resume;
 mod s3;
 #[cfg(test)]
 mod s3_faults;
+#[cfg(test)]
+mod s3_schedule;
 #[cfg(test)]
 mod s3_server;
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::support::{
-    LITTLE, TABLES, assert_same, finish, little_corpus, little_file, neuronlake, number, ok, program, rows, run,
-    values, written,
+    LITTLE, TABLES, assert_same, little_corpus, little_file, neuronlake, number, ok, program, rows, run, values,
+    written,
 };
 
 fn file(folder: &Path, more: &str, sections: &str) {
@@ -192,16 +192,38 @@ fn two_runs_at_once_write_no_row_twice() {
     assert_same(&values(path, "lake"), &values(path, "whole"));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_pipeline_that_is_being_run_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     file(path, "", "");
-    let lease = path.join("lake/_schedule/tiny/lease");
-    fs::create_dir_all(&lease).unwrap();
-    let now = finish(std::process::Command::new("date").args(["-u", "-d", "+30 seconds", "+%Y-%m-%dT%H:%M:%SZ"]));
-    let entry = format!("{{\"holder\": \"elsewhere:1:0\", \"until\": \"{}\"}}", now.text().trim());
-    fs::write(lease.join("00000000000000000000.json"), entry).unwrap();
-    assert_eq!(pipeline(path, &[]), "skipped: pipeline 'tiny' is being run by elsewhere:1:0\n");
-    assert!(!path.join("lake/scores").exists());
+    let mut first = program(path)
+        .args(["pipeline", "run", "tiny.toml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = first.id();
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &process.to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    // It stands still with its lease in hand, as early as it has one.
+    let held = || {
+        let files = fs::read_dir(path.join("lake/_leases")).into_iter().flatten().flatten();
+        files
+            .map(|file| fs::read_to_string(file.path()).unwrap_or_default())
+            .any(|text| text.contains("\"pipeline tiny\""))
+    };
+    while !held() {
+        assert!(first.try_wait().unwrap().is_none(), "the first run ended");
+        std::thread::yield_now();
+    }
+    signal("-STOP");
+    let said = pipeline(path, &[]);
+    signal("-CONT");
+    assert!(said.starts_with(&format!("skipped: pipeline 'tiny' is being run by process {process} on ")), "{said}");
+    assert!(first.wait().unwrap().success());
+    assert!(pipeline(path, &[]).contains(NOTHING));
 }

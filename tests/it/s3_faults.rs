@@ -50,7 +50,9 @@ fn killed_at_any_moment_a_writer_leaves_a_whole_lake() {
             let mut child = starts(&bucket, path, &lake, &[]);
             // By requests, so that a moment is as likely before a commit as after it, however fast the machine is.
             let n = 1 + (90.0 * uniform(17, killed * 7 + finished)) as u64;
+            let start = Instant::now();
             let ended = loop {
+                assert!(start.elapsed() < DEADLINE, "a run that nobody killed never ends");
                 if let Some(status) = child.try_wait().unwrap() {
                     assert!(status.success(), "a run that nobody killed: {status}");
                     break true;
@@ -293,6 +295,37 @@ fn faults_and_an_outage_delay_a_run_and_hurt_no_reader() {
     assert_same(&values_in(&bucket, path, &lake), &expected);
 }
 
+/// The program where no file may grow past so many blocks of 512 bytes; the signal that would end the process is switched off.
+#[cfg(unix)]
+fn with_small_files(folder: &Path, blocks: u32, arguments: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    crate::support::clean(&mut command, folder);
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_neuronlake")]).args(arguments);
+    command
+}
+
+/// No room in the cache of a lake that is in a bucket, where a pass keeps what it found: an error that names the file, and the bucket
+/// holds what it held.
+#[cfg(unix)]
+#[test]
+fn a_full_cache_is_an_error_and_the_bucket_stays_whole() {
+    let (bucket, folder) = (Bucket::new(), tempfile::tempdir().unwrap());
+    let (path, lake) = (folder.path(), bucket.lake("full-cache"));
+    let all = [&["run", "--lake", lake.as_str()][..], &TINY].concat();
+    well(&finish(&mut over(&bucket, path, &[&all[..], &["--to", "token_sequences"]].concat())));
+    let before = values_in(&bucket, path, &lake);
+    let mut command = with_small_files(path, 8, &all);
+    command.envs(bucket.environment()).env("XDG_CACHE_HOME", path.join("cache"));
+    let ran = finish(&mut command);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.text(), ran.err);
+    let error = ran.err.lines().last().unwrap();
+    assert!(error.contains("File too large") && error.contains(path.join("cache").to_str().unwrap()), "{}", ran.err);
+    assert_same(&values_in(&bucket, path, &lake), &before);
+    well(&finish(&mut over(&bucket, path, &all)));
+    assert_same(&values_in(&bucket, path, &lake), &undisturbed());
+}
+
 /// No room for files: an error that names what could not be written, and a lake that is as it was.
 #[cfg(unix)]
 #[test]
@@ -301,13 +334,7 @@ fn a_full_disk_is_an_error_and_the_lake_stays_whole() {
     let path = folder.path();
     run(path, "lake", &[&TINY[..], &["--to", "neurons"]].concat());
     let before = values(path, "lake");
-    // No file may grow past so many blocks of 512 bytes; the signal that would end the process is switched off.
-    let limited = |blocks: u32, arguments: &[&str]| {
-        let mut command = std::process::Command::new("sh");
-        crate::support::clean(&mut command, path);
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        finish(command.args(["-c", &script, env!("CARGO_BIN_EXE_neuronlake")]).args(arguments))
-    };
+    let limited = |blocks: u32, arguments: &[&str]| finish(&mut with_small_files(path, blocks, arguments));
     let ran = limited(8, &[&["run", "--lake", "lake"][..], &TINY].concat());
     assert_eq!(ran.code, Some(1), "{}{}", ran.text(), ran.err);
     assert!(ran.err.lines().last().unwrap().contains("File too large"), "{}", ran.err);

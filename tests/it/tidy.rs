@@ -84,7 +84,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("judgements", &["completions", "embeddings", "error", "hash", "random"]),
     ("distributed", &["error", "session", "tables"]),
     ("planted", &["error", "hash", "random"]),
-    ("scores", &["error", "random"]),
+    // Draws are merged by functions compiled for the processor, as the models' are.
+    ("scores", &["error", "models", "random"]),
     ("tables", &["error", "hash"]),
     // Vectors are compared with the kernels of the models.
     ("search", &["embeddings", "error", "hash", "models", "tables"]),

@@ -32,6 +32,11 @@ impl<'a> SequenceReader<'a> {
         Self { context, condition, model, corpus }
     }
 
+    /// The condition that selects the sequences.
+    pub(super) fn condition(&self) -> &str {
+        &self.condition
+    }
+
     /// Tokens of the longest sequence.
     ///
     /// # Errors

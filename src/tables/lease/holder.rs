@@ -19,6 +19,9 @@ pub(super) struct Holder {
     id: String,
     /// The running system and its view of processes; empty where that cannot be told.
     machine: String,
+    /// The machine's name, for people.
+    #[serde(default)]
+    host: String,
     /// Number of the process there.
     process: u32,
     /// When the process started, as the system counts: numbers of processes are used again.
@@ -33,10 +36,11 @@ impl Holder {
     pub(super) fn this_process(name: &str, seconds: f64) -> Self {
         let process = std::process::id();
         let (machine, started) = (machine(), started(process).unwrap_or_default());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let number = ASKED.fetch_add(1, Ordering::Relaxed);
         let id = hash::text(&format!("{machine} {process} {started} {now} {number}"));
-        Self { name: name.to_owned(), id, machine, process, started, seconds, beat: 0 }
+        Self { name: name.to_owned(), id, machine, host, process, started, seconds, beat: 0 }
     }
 
     /// What a lease says; `None` for what no holder wrote.
@@ -47,6 +51,16 @@ impl Holder {
     pub(super) fn written(&self) -> Vec<u8> {
         // Text and numbers can always be written.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether both are one lease that was asked for.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// Who it is, for people.
+    pub(super) fn told(&self) -> String {
+        format!("process {} on {}", self.process, if self.host.is_empty() { "another machine" } else { &self.host })
     }
 
     /// Whether the process ran on this machine and has ended.

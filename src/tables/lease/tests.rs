@@ -93,3 +93,65 @@ async fn a_holder_that_was_killed_on_this_machine_is_not_waited_for() {
     child.wait().unwrap();
     tokio::time::timeout(Duration::from_secs(20), Lease::take(&lakes[1], "a")).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn whoever_does_not_wait_is_told_who_is_at_work() {
+    let (_folder, lakes) = lakes();
+    for lake in lakes {
+        let Asked::Held(held) = Lease::ask(&lake, "a").await.unwrap() else { panic!("nobody held it") };
+        let Asked::Held(other) = Lease::ask(&lake, "b").await.unwrap() else { panic!("another lease is another") };
+        if let Some(bucket) = lake.bucket() {
+            // Renewed as its holder would in twenty seconds.
+            let path = bucket.prefix.clone().join(FOLDER).join(format!("{}.lease", hash::text("a")));
+            let renew = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let me = Holder::this_process("a", 60.0);
+                bucket.store.put(&path, me.written().into()).await.unwrap();
+            };
+            let (asked, ()) = tokio::join!(Lease::ask(&lake, "a"), renew);
+            let Asked::Busy(holder) = asked.unwrap() else { panic!("two hold it") };
+            assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
+        } else {
+            let Asked::Busy(holder) = Lease::ask(&lake, "a").await.unwrap() else { panic!("two hold it") };
+            assert!(holder.starts_with(&format!("process {} on ", std::process::id())), "{holder}");
+        }
+        held.release().await;
+        other.release().await;
+        assert!(matches!(Lease::ask(&lake, "a").await.unwrap(), Asked::Held(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_lost_is_told_of_and_not_given_back() {
+    let (_folder, lakes) = lakes();
+    let bucket = lakes[1].bucket().unwrap();
+    let path = bucket.prefix.clone().join(FOLDER).join(format!("{}.lease", hash::text("a")));
+    let me = Holder::this_process("a", 0.3);
+    let first = put(bucket, &path, &me, PutMode::Create).await.unwrap();
+    let lease = Lease { held: Held::Object(Some(hold(bucket, path.clone(), me, first))) };
+    // Renewed a few times, it is still ours.
+    assert!(tokio::time::timeout(Duration::from_millis(500), lease.lost()).await.is_err(), "nobody took it");
+    // Another process took it over while this one was stopped.
+    bucket.store.put(&path, Holder::this_process("a", 60.0).written().into()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), lease.lost()).await.unwrap();
+    lease.release().await;
+    assert!(bucket.store.head(&path).await.is_ok(), "the other's lease was given back");
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_unnoticed_is_not_given_back_for_another() {
+    let (_folder, lakes) = lakes();
+    let bucket = lakes[1].bucket().unwrap();
+    let path = bucket.prefix.clone().join(FOLDER).join(format!("{}.lease", hash::text("a")));
+    let me = Holder::this_process("a", 60.0);
+    let first = put(bucket, &path, &me, PutMode::Create).await.unwrap();
+    let mut object = hold(bucket, path.clone(), me, first);
+    // As after a long stop, before the next renewal.
+    let long_ago = SystemTime::now() - Duration::from_secs(3_600);
+    object.renewal = watch::channel(Renewal::At(Instant::now(), long_ago)).1;
+    let theirs = Holder::this_process("a", 60.0);
+    bucket.store.put(&path, theirs.written().into()).await.unwrap();
+    Lease { held: Held::Object(Some(object)) }.release().await;
+    let found = Holder::read(&bucket.store.get(&path).await.unwrap().bytes().await.unwrap()).unwrap();
+    assert!(found.is(&theirs));
+}
