@@ -334,7 +334,7 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
         "--limit",
         "30",
         "--windows",
-        "36",
+        "12",
         "--ablations",
         "6",
         "--pattern-latents",
@@ -423,13 +423,9 @@ fn a_transcoder_is_trained_from_two_stores_of_the_same_tokens() {
     let value = |metric: &str| {
         float(lake, &format!("SELECT value FROM autoencoder_metrics WHERE metric = '{metric}' AND value IS NOT NULL"))
     };
-    // Of the targets: NMSE and FVU differ by the windows they are measured on alone.
-    assert!(
-        value("fvu") < 1.0 && (value("nmse") / value("fvu") - 1.0).abs() < 0.2,
-        "{} {}",
-        value("nmse"),
-        value("fvu")
-    );
+    // Of the targets: NMSE and FVU differ by the rows whose variance they are shares of, and by no more.
+    let ratio = value("nmse") / value("fvu");
+    assert!(value("fvu") < 1.0 && (0.5..2.0).contains(&ratio), "{} {}", value("nmse"), value("fvu"));
     assert!(value("cross_entropy_spliced") < value("cross_entropy_zero"));
 }
 
