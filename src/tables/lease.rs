@@ -386,9 +386,8 @@ async fn ask_object(
                 {
                     return Ok(Ok(object));
                 }
-                match (&seen, holder, patience) {
-                    (Some(_), Some(holder), Patience::UntilRenewed) => return Ok(Err(holder)),
-                    _ => {}
+                if let (Some(_), Some(holder), Patience::UntilRenewed) = (&seen, holder, patience) {
+                    return Ok(Err(holder));
                 }
                 if seen.is_none() && patience == Patience::Endless {
                     tracing::info!(lease = name, "another process works on it; waiting");
