@@ -83,39 +83,36 @@ impl Listed {
 
     /// The rows of one neuron.
     fn batch(self, model: &SubjectModel, hook: &HookPoint, neuron: u32, k: usize) -> Result<RecordBatch> {
-        let (directions, ranks, others): (Vec<&str>, Vec<usize>, [ArrayRef; 3]) = match self {
+        let (directions, ranks, strengths, others): (Vec<&str>, Vec<usize>, Vec<f32>, [ArrayRef; 2]) = match self {
             Self::Links => {
                 let links = model.weight_links(hook, neuron, k)?;
                 let name = |layer: usize| format!("blocks.{layer}.mlp.hook_post");
-                let weights: Float32Array = links.iter().map(|link| Some(link.weight)).collect();
-                let columns: [ArrayRef; 3] = [
+                let columns: [ArrayRef; 2] = [
                     Arc::new(StringArray::from_iter_values(links.iter().map(|link| name(link.layer)))),
                     Arc::new(Int32Array::from_iter_values(links.iter().map(|link| link.neuron.cast_signed()))),
-                    Arc::new(weights),
                 ];
                 let direction = |downstream| if downstream { "downstream" } else { "upstream" };
                 let directions = links.iter().map(|link| direction(link.downstream)).collect();
-                (directions, links.iter().map(|link| link.rank).collect(), columns)
+                let ranks = links.iter().map(|link| link.rank).collect();
+                (directions, ranks, links.iter().map(|link| link.weight).collect(), columns)
             }
             Self::Tokens => {
                 let effects = model.weight_tokens(hook, neuron, k)?;
                 let tokenizer = model.tokenizer()?;
-                let strengths: Float32Array = effects.iter().map(|effect| Some(effect.strength)).collect();
                 let text = |id: u32| tokenizer.token_text(id);
-                let columns: [ArrayRef; 3] = [
+                let columns: [ArrayRef; 2] = [
                     Arc::new(Int32Array::from_iter_values(effects.iter().map(|effect| effect.token_id.cast_signed()))),
                     Arc::new(StringArray::from_iter_values(effects.iter().map(|effect| text(effect.token_id)))),
-                    Arc::new(strengths),
                 ];
                 let direction = |output| if output { "output" } else { "input" };
                 let directions = effects.iter().map(|effect| direction(effect.output)).collect();
-                (directions, effects.iter().map(|effect| effect.rank).collect(), columns)
+                let ranks = effects.iter().map(|effect| effect.rank).collect();
+                (directions, ranks, effects.iter().map(|effect| effect.strength).collect(), columns)
             }
         };
         let n = ranks.len();
-        let signed = others[2].as_any().downcast_ref::<Float32Array>().into_iter().flat_map(Float32Array::values);
-        let signs = signed.map(|value| if *value > 0.0 { "positive" } else { "negative" });
-        let [first, second, third] = others;
+        let signs = strengths.iter().map(|value| if *value > 0.0 { "positive" } else { "negative" });
+        let [first, second] = others;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(vec![model.id(); n])),
             Arc::new(StringArray::from(vec![hook.name(); n])),
@@ -126,7 +123,7 @@ impl Listed {
             Arc::new(Int32Array::from_iter_values(ranks.into_iter().map(|rank| rank as i32))),
             first,
             second,
-            third,
+            Arc::new(Float32Array::from(strengths)),
         ];
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }

@@ -34,7 +34,7 @@ impl MetricsServer {
     /// # Errors
     /// As [`super::Server::bind`].
     pub async fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self> {
-        Ok(Self { listener: super::listen(address, token.as_ref()).await?, token })
+        Ok(Self { listener: super::listen("--metrics", address, token.as_ref()).await?, token })
     }
 
     /// Where it listens.
