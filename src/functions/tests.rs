@@ -39,6 +39,8 @@ fn every_function_is_documented() {
         "keyword_matches",
         "semantic_matches",
         "table_versions",
+        "weight_links",
+        "weight_tokens",
     ]
     .map(str::to_owned);
     assert_eq!(documented, all.chain(tables).collect());

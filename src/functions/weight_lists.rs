@@ -173,7 +173,7 @@ pub(crate) fn links_documentation() -> Documentation {
          attention are left out. neurons is 'all' or a list such as '0-9,12'; k of each direction and sign, 10 when left out. No rows for \
          units that are no MLP neurons.",
         "weight_links(model, hook_point, neurons [, k])",
-        "SELECT other_hook_point, other_neuron FROM weight_links('default', 'blocks.3.mlp.hook_post', '7', 2) \
+        "SELECT other_hook_point, other_neuron FROM weight_links('default', 'blocks.1.mlp.hook_post', '7', 2) \
          WHERE direction = 'downstream' AND sign = 'positive' ORDER BY rank",
     )
 }

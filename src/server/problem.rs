@@ -100,7 +100,6 @@ fn kind(error: &Error) -> (&'static str, StatusCode) {
         | Error::SequenceTooLong { .. }
         | Error::SplitFractions { .. }
         | Error::SplitStrategyUnknown { .. }
-        | Error::SplitUnknown { .. }
         | Error::TokenOutOfRange { .. } => ("argument", StatusCode::BAD_REQUEST),
         Error::DataFusion(error) => match error.find_root() {
             // A file of the lake that cannot be read.

@@ -62,12 +62,12 @@ fn neighbours_are_the_next_ones_that_there_are() {
         layer: Some(3),
     };
     let found = rows(json!([
-        { "place": "elsewhere", "hook_point": "blocks.0.mlp.hook_post", "layer": 0, "neuron": 7 },
-        { "place": "elsewhere", "hook_point": "blocks.2.hook_resid_post", "layer": 2, "neuron": 7 },
-        { "place": "elsewhere", "hook_point": "blocks.1.mlp.hook_post", "layer": 1, "neuron": 7 },
-        { "place": "elsewhere", "hook_point": "blocks.13.mlp.hook_post", "layer": 13, "neuron": 7 },
-        { "place": "elsewhere", "hook_point": "ln_final.hook_normalized", "layer": null, "neuron": 7 },
-        { "place": "next", "hook_point": "blocks.3.mlp.hook_post", "layer": 3, "neuron": 12 },
+        { "place": "elsewhere", "hook_point": "blocks.0.mlp.hook_post", "layer": 0, "other_neuron": 7 },
+        { "place": "elsewhere", "hook_point": "blocks.2.hook_resid_post", "layer": 2, "other_neuron": 7 },
+        { "place": "elsewhere", "hook_point": "blocks.1.mlp.hook_post", "layer": 1, "other_neuron": 7 },
+        { "place": "elsewhere", "hook_point": "blocks.13.mlp.hook_post", "layer": 13, "other_neuron": 7 },
+        { "place": "elsewhere", "hook_point": "ln_final.hook_normalized", "layer": null, "other_neuron": 7 },
+        { "place": "next", "hook_point": "blocks.3.mlp.hook_post", "layer": 3, "other_neuron": 12 },
     ]));
     let links = neighbours::chosen(&unit, &found);
     let shown: Vec<(&str, &str)> =
