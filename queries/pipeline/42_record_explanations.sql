@@ -84,7 +84,7 @@ quiet AS (
     GROUP BY neuron
 ),
 records AS (
-    SELECT top.layer, top.neuron, top.records, quiet.quiet
+    SELECT loud.layer, loud.neuron, loud.records, quiet.quiet
     FROM (
         SELECT
             layer,
@@ -93,8 +93,8 @@ records AS (
                 FILTER (WHERE sample = 'top') AS records
         FROM shown
         GROUP BY layer, neuron
-    ) top
-    LEFT JOIN quiet ON quiet.neuron = top.neuron
+    ) loud
+    LEFT JOIN quiet ON quiet.neuron = loud.neuron
 ),
 wanted AS (
     SELECT
