@@ -92,11 +92,15 @@ impl DurableModel {
             order.sort_unstable();
             let group: Vec<Call> = order.iter().map(|i| calls[*i].clone()).collect();
             let replies = model.complete_all(&group).await;
-            let stored = join_all(order.iter().zip(replies).map(async |(i, reply)| match reply {
-                Ok(reply) => {
-                    self.store.append(&self.name, reply_row(&self.name, None, keys[*i].clone(), &calls[*i], reply)?).await.map(|_| ())
+            let stored = join_all(order.iter().zip(replies).map(async |(i, reply)| {
+                match reply {
+                    Ok(reply) => self
+                        .store
+                        .append(&self.name, reply_row(&self.name, None, keys[*i].clone(), &calls[*i], reply)?)
+                        .await
+                        .map(|_| ()),
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
             }))
             .await;
             for (i, outcome) in order.into_iter().zip(stored) {

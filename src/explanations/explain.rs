@@ -113,11 +113,7 @@ async fn ask_all(
         };
     }
     if !again.is_empty() {
-        tracing::debug!(
-            calls = again.len(),
-            max_tokens = REASONING_TOKENS,
-            "asking again: replies ended in reasoning"
-        );
+        tracing::debug!(calls = again.len(), max_tokens = REASONING_TOKENS, "asking again: replies ended in reasoning");
         let longer = complete_fitting(model, again.len(), |i| call(again[i], REASONING_TOKENS)).await?;
         for (place, reply) in again.into_iter().zip(read(longer)?) {
             written[place] = reply.and_then(from_reply);

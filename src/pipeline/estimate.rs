@@ -100,13 +100,13 @@ pub async fn of_rest(session: &Session, settings: &Settings) -> Result<Vec<StepE
             (_, Some(0)) => settings.samples as u64,
             _ => 1,
         };
-        let n_done = done(session, &plan, &step, &table, round).await?;
-        let n_texts = (n_units * texts_a_unit).saturating_sub(n_done);
+        let found = done(session, &plan, &step, &table, round, texts_a_unit).await?;
+        let n_texts = (n_units * texts_a_unit).saturating_sub(found.n_texts);
         let mut tally = one_text(&step, &table, named, session.methods(), settings).await?;
         for count in [&mut tally.n_calls, &mut tally.prompt_tokens, &mut tally.completion_tokens] {
             *count *= n_texts;
         }
-        let n_left = n_texts.div_ceil(texts_a_unit.max(1));
+        let n_left = n_units.saturating_sub(found.n_units);
         estimates.push(estimate(session, &table, &step.label, named, n_left, &tally)?);
     }
     Ok(estimates)
@@ -148,55 +148,78 @@ fn method_of<'a>(step: &Step, methods: &'a Methods) -> Option<&'a Named> {
     named.iter().find(|named| *source == Parameter::Text(named.source.clone()))
 }
 
-/// Texts of the step's output that are there already, of the selected units: explanations, or explanations simulated or judged. Those
-/// that the endpoint failed at will be asked about again.
-async fn done(session: &Session, plan: &Plan, step: &Step, table: &str, round: Option<u64>) -> Result<u64> {
+/// What a step has made already, of the selected units.
+struct Found {
+    /// Explanations, or explanations simulated or judged.
+    n_texts: u64,
+    /// Units that have all of theirs.
+    n_units: u64,
+}
+
+/// What a step has made already. What the endpoint failed at does not count: it will be asked again.
+async fn done(
+    session: &Session,
+    plan: &Plan,
+    step: &Step,
+    table: &str,
+    round: Option<u64>,
+    texts_a_unit: u64,
+) -> Result<Found> {
     let text = |value: &str| Parameter::Text(value.to_owned()).to_sql();
     let value = |name: &str| step.value(name).map_or_else(|| "''".to_owned(), Parameter::to_sql);
     let hooks: Vec<String> = plan.hook_points.iter().map(|hook| text(hook.name())).collect();
     if hooks.is_empty() {
-        return Ok(0);
+        return Ok(Found { n_texts: 0, n_units: 0 });
     }
     let mut conditions = vec![
         format!("t.model = {}", text(plan.model.id())),
         format!("t.corpus = {}", text(&plan.settings.corpus_id())),
         format!("t.hook_point IN ({})", hooks.join(", ")),
-        format!("e.explainer = {} AND COALESCE(e.explainer_model, '') = {}", value("explainer"), value("explainer_model")),
+        format!(
+            "e.explainer = {} AND COALESCE(e.explainer_model, '') = {}",
+            value("explainer"),
+            value("explainer_model")
+        ),
     ];
     if let NeuronSelection::Ranges(ranges) = &plan.settings.neurons {
-        let range = |range: &std::ops::RangeInclusive<u32>| {
-            format!("t.neuron BETWEEN {} AND {}", range.start(), range.end())
-        };
+        let range =
+            |range: &std::ops::RangeInclusive<u32>| format!("t.neuron BETWEEN {} AND {}", range.start(), range.end());
         conditions.push(format!("({})", ranges.iter().map(range).collect::<Vec<_>>().join(" OR ")));
     }
     if let Some(role) = role(table).filter(|_| table != "explanations") {
         let model = value(&format!("{role}_model"));
         conditions.push(format!("t.{role} = {} AND COALESCE(t.{role}_model, '') = {model}", value(role)));
-        conditions.push(format!("t.split = {}", step.value("split").map_or_else(|| text(&plan.settings.score_split), Parameter::to_sql)));
+        conditions.push(format!(
+            "t.split = {}",
+            step.value("split").map_or_else(|| text(&plan.settings.score_split), Parameter::to_sql)
+        ));
     }
     let samples = plan.settings.samples;
-    // What is counted once: a text of the first round, a text of a later one, or a unit whose chosen text is scored.
-    let (of_round, key) = match (table, step.value("round"), round) {
-        ("explanations", Some(Parameter::Integer(round)), _) => (Some(format!("e.round = {round}")), "t.neuron"),
-        ("explanations", ..) | (_, _, Some(0)) => {
-            (Some(format!("e.round = 0 AND e.sample_no < {samples}")), "e.explanation")
-        }
-        (_, _, Some(round)) => (Some(format!("e.round = {round}")), "t.neuron"),
-        _ => (None, "t.neuron"),
-    };
-    conditions.extend(of_round);
+    // Of a round of revision what it wrote; where the best of several is chosen all of the first round; else whatever was chosen.
+    conditions.extend(match (table, step.value("round"), round) {
+        ("explanations", Some(Parameter::Integer(round)), _) => Some(format!("e.round = {round}")),
+        ("explanations", ..) | (_, _, Some(0)) => Some(format!("e.round = 0 AND e.sample_no < {samples}")),
+        (_, _, Some(round)) => Some(format!("e.round = {round}")),
+        _ => None,
+    });
     let source = match table {
         "explanations" => "explanations e JOIN explanations t ON t.explanation = e.explanation".to_owned(),
         _ => format!("{table} t JOIN explanations e ON e.explanation = t.explanation"),
     };
     let sql = format!(
-        "SELECT count(*) FROM (SELECT t.hook_point, {key} FROM {source} AND e.model = t.model AND e.hook_point = t.hook_point \
-         WHERE {} GROUP BY t.hook_point, {key} HAVING count(*) FILTER (WHERE {AT_ENDPOINT}) = 0)",
+        "SELECT CAST(COALESCE(sum(CASE WHEN n < {texts_a_unit} THEN n ELSE {texts_a_unit} END), 0) AS BIGINT) AS n_texts, \
+         count(*) FILTER (WHERE n >= {texts_a_unit}) AS n_units FROM (SELECT hook_point, neuron, count(*) AS n FROM \
+         (SELECT t.hook_point, t.neuron, e.explanation FROM {source} AND e.model = t.model AND e.hook_point = t.hook_point WHERE {} \
+         GROUP BY t.hook_point, t.neuron, e.explanation HAVING count(*) FILTER (WHERE {AT_ENDPOINT}) = 0) \
+         GROUP BY hook_point, neuron)",
         conditions.join(" AND ")
     );
     let batches = session.sql(&sql).await?.collect().await?;
-    let count = batches.first().map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
-    Ok(count.unwrap_or(0).max(0) as u64)
+    let number = |column: usize| {
+        let value = batches.first().map(|batch| batch.column(column).as_primitive::<Int64Type>().value(0));
+        value.unwrap_or(0).max(0) as u64
+    };
+    Ok(Found { n_texts: number(0), n_units: number(1) })
 }
 
 /// Whatever counts in the place of a method's model or encoder.
@@ -250,13 +273,13 @@ async fn one_text(
     let n_windows = 2 * settings.windows;
     let windows: Vec<Vec<String>> =
         (0..n_windows.max(2 * N_RECORDS)).map(|i| window(i, settings.window_length)).collect();
-    let activations: Vec<f32> =
-        (0..settings.window_length).map(|i| if i % 16 == 5 { 1.0 } else { 0.0 }).collect();
+    let activations: Vec<f32> = (0..settings.window_length).map(|i| if i % 16 == 5 { 1.0 } else { 0.0 }).collect();
     // Empty replies cannot be read, which is no fault here: only what was asked counts.
     let counter = match table {
         "explanations" => {
             let (counter, method) = Counter::of(&registry.explainer(&named.source)?)?;
-            let record = |tokens: &Vec<String>| EvidenceRecord { tokens: tokens.clone(), activations: activations.clone() };
+            let record =
+                |tokens: &Vec<String>| EvidenceRecord { tokens: tokens.clone(), activations: activations.clone() };
             let evidence = Evidence {
                 records: windows[..N_RECORDS].iter().map(record).collect(),
                 quiet: windows[N_RECORDS..2 * N_RECORDS].iter().map(record).collect(),
@@ -285,20 +308,20 @@ async fn one_text(
                 seed: settings.seed,
             };
             let tasks: Vec<judge::Task> = (0..n_texts).map(task).collect();
-            let _ =
-                judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
+            let _ = judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
             counter
         }
         _ => {
             let (counter, method) = Counter::of(&registry.simulator(&named.source)?)?;
-            let own_and_control = (0..2).flat_map(|text| windows.iter().take(n_windows).map(move |tokens| (text, tokens)));
+            let own_and_control =
+                (0..2).flat_map(|text| windows.iter().take(n_windows).map(move |tokens| (text, tokens)));
             let task = |(text, tokens): (usize, &Vec<String>)| simulate::Task {
                 explanation: format!("{EXPLANATION} {text}"),
                 tokens: tokens.clone(),
             };
             let tasks: Vec<simulate::Task> = own_and_control.map(task).collect();
-            let _ = simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks)
-                .await;
+            let _ =
+                simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
             counter
         }
     };

@@ -331,7 +331,9 @@ impl<'a> Finder<'a> {
         let stored = StoredRun::all(self.session).await?;
         let places = self.recorded_at().await?;
         // Before the stage of the documents is over there is no hash of them, and only stages of units are compared by it.
-        let corpus_hash = match self.step.query.per {
+        // A run for what is missing asks for the order only.
+        let compares = self.plan.settings.regenerate == Regenerate::Changed;
+        let corpus_hash = match self.step.query.per.as_ref().filter(|_| compares) {
             Some(_) => self.plan.corpus_hash(self.session).await?,
             None => None,
         };

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use neuronlake::planted;
 use serde_json::{Value, json};
 
-use crate::fake_model::{self, Asks, answer, asks};
+use crate::fake_model::{self, Asks, answer, asks, explanation, window};
 use crate::fault_server::{Asked, FaultServer, Served, question};
 use crate::language_models::{command, prepared};
 use crate::support::{Ran, finish, number, ok, one_line};
@@ -92,7 +93,10 @@ fn an_endpoint_that_ignores_log_probabilities_is_asked_once() {
         FaultServer::start(|asked: &Asked| Served::json(&crate::fault_server::chat_reply(&fake_model::text(asked))));
     for more in [&[][..], &["--force"]] {
         let line = one_line(&ask(path, &server, &[&ONE_AT_A_TIME[..], more].concat()), 1);
-        assert!(line.contains("needs log-probabilities of the reply") && line.contains("log_probability_free"), "{line}");
+        assert!(
+            line.contains("needs log-probabilities of the reply") && line.contains("log_probability_free"),
+            "{line}"
+        );
         assert!(!path.join("lake/simulations").exists());
     }
     // One in the self-test, one in the run.
@@ -145,7 +149,8 @@ fn what_failed_at_the_endpoint_is_asked_again() {
         _ => answer(asked),
     });
     let out = asked_well(path, &server, &CHEAP);
-    let failed = count(path, "SELECT count(*) FROM simulations WHERE reason LIKE '%out of order%' AND expected IS NULL");
+    let failed =
+        count(path, "SELECT count(*) FROM simulations WHERE reason LIKE '%out of order%' AND expected IS NULL");
     assert!(failed > 0 && failed < 16);
     assert!(out.contains(&format!("{failed} of 16 failed: ")) && out.contains("out of order"), "{out}");
     assert!(!out.contains("warning: "), "{out}");
@@ -174,7 +179,9 @@ fn a_run_without_one_simulation_says_so() {
     let out = asked_well(folder.path(), &server, &CHEAP);
     let warning = out.lines().last().unwrap();
     assert!(
-        warning.starts_with("warning: not one row of simulations (log_probability_free@openai:fake) has a result: 16 of 16 failed: "),
+        warning.starts_with(
+            "warning: not one row of simulations (log_probability_free@openai:fake) has a result: 16 of 16 failed: "
+        ),
         "{out}"
     );
     // The self-test says why it found nothing.
@@ -238,16 +245,25 @@ fn a_short_key_leaves_replies_as_they_are() {
 fn a_cost_that_is_not_known_is_not_nought() {
     let folder = prepared();
     let server = FaultServer::start(answer);
-    let out = asked_well(folder.path(), &server, &["--explainer", "openai:unpriced", "--to", "explanations", "--force"]);
+    let out =
+        asked_well(folder.path(), &server, &["--explainer", "openai:unpriced", "--to", "explanations", "--force"]);
     assert!(out.contains("4 calls, cost unknown") && !out.contains("0.0000 usd"), "{out}");
 }
 
 #[test]
 fn the_self_test_is_a_line_of_the_summary() {
+    // A model that knows what the planted units do, and so passes.
+    let server = FaultServer::start(|asked: &Asked| {
+        let rule = planted::rules().iter().find(|rule| rule.explanation == explanation(question(asked)));
+        let (Asks::Numbers, Some(rule)) = (asks(asked), rule) else { return answer(asked) };
+        let tokens: Vec<&str> = window(question(asked)).split('\n').collect();
+        let values = planted::activations_of(rule, &tokens);
+        let lines = tokens.iter().zip(values).map(|(token, value)| format!("{token}\t{}", value.clamp(0.0, 10.0)));
+        fake_model::served(asked, &lines.collect::<Vec<_>>().join("\n"))
+    });
     let folder = prepared();
-    let server = FaultServer::start(answer);
     let out = asked_well(folder.path(), &server, &CHEAP[..4]);
-    let n_selftest = server.asked().len() - 4 - 16;
+    let n_selftest = server.asked().iter().position(|asked| asks(asked) == Asks::Explanation).unwrap();
     let line = out.lines().find(|line| line.starts_with("self-test")).unwrap_or_else(|| panic!("{out}"));
     assert!(line.contains(&format!("{n_selftest} calls")) && line.contains("usd"), "{out}");
     assert!(out.contains(&format!("{} calls, ", server.asked().len())), "{out}");
@@ -259,7 +275,8 @@ fn the_interface_can_be_chosen() {
     let folder = prepared();
     let path = folder.path();
     let server = FaultServer::start(answer);
-    let query = "SELECT explain([named_struct('tokens', ['a', ' king'], 'activations', [0.0, 9.0])], 'openai:fake') AS text";
+    let query =
+        "SELECT explain([named_struct('tokens', ['a', ' king'], 'activations', [0.0, 9.0])], 'openai:fake') AS text";
     let explain = |api: &[&str]| {
         let sql = ["sql", "--lake", "lake", "--base-url", &server.url(), "--format", "csv", query];
         ok(path, &[&sql[..], api].concat())
