@@ -247,7 +247,11 @@ impl HttpModel {
     async fn post(&self, path: &[&str], body: &Value, n_tokens: u32) -> Result<Answer> {
         let text = self.post_text(path, body, n_tokens).await?;
         let scrub = |text: &mut String| {
-            if let Cow::Owned(scrubbed) = self.scrubbed(text) {
+            let scrubbed = match self.scrubbed(text) {
+                Cow::Owned(scrubbed) => Some(scrubbed),
+                Cow::Borrowed(_) => None,
+            };
+            if let Some(scrubbed) = scrubbed {
                 *text = scrubbed;
             }
         };

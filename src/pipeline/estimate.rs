@@ -112,6 +112,21 @@ pub async fn of_rest(session: &Session, settings: &Settings) -> Result<Vec<StepE
     Ok(estimates)
 }
 
+/// What the rest of a run may take at most. Replies that are kept already are not taken off.
+pub(super) async fn rest_in_words(session: &Session, settings: &Settings) -> String {
+    let steps = match of_rest(session, settings).await {
+        Ok(steps) => steps,
+        Err(error) => {
+            tracing::debug!(%error, "the rest of a run cannot be estimated");
+            return "what the rest would cost is not known yet".to_owned();
+        }
+    };
+    let tokens: u64 = steps.iter().map(|step| step.prompt_tokens + step.completion_tokens).sum();
+    let dollars = steps.iter().try_fold(0.0, |sum, step| Some(sum + step.dollars?));
+    let dollars = dollars.map_or_else(String::new, |dollars| format!(" ({dollars:.4} usd)"));
+    format!("at most {tokens} tokens{dollars} for the rest of the run")
+}
+
 fn estimate(
     session: &Session,
     table: &str,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 
 use crate::judgements::judge::NOT_JUDGED;
 
@@ -25,9 +27,9 @@ pub struct Failures {
 impl Failures {
     /// Counts the rows of a table.
     pub(super) fn add(&mut self, table: &str, batch: &RecordBatch) {
-        let reasons = batch.column_by_name("reason").and_then(|column| column.as_string_opt::<i32>());
-        let Some(reasons) = reasons.filter(|_| TABLES.contains(&table)) else { return };
-        for reason in reasons {
+        let reasons = batch.column_by_name("reason").filter(|_| TABLES.contains(&table));
+        let Some(reasons) = reasons.and_then(|reasons| cast(reasons, &DataType::Utf8).ok()) else { return };
+        for reason in reasons.as_string::<i32>() {
             self.one(reason);
         }
     }

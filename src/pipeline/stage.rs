@@ -356,7 +356,7 @@ impl Stage<'_> {
         let before = &self.spent_before;
         let tokens = spent.prompt_tokens + spent.completion_tokens - before.prompt_tokens - before.completion_tokens;
         let rest = match self.n_done_now {
-            0 => self.estimated_rest().await,
+            0 => Box::pin(estimate::rest_in_words(self.session, &self.plan.settings)).await,
             done => {
                 let times = (self.total as usize).saturating_sub(self.n_done) as f64 / done as f64;
                 let dollars = match spent.unpriced_calls {
@@ -370,21 +370,6 @@ impl Stage<'_> {
             "{} calls answered and kept; stage '{}' at hook point '{hook}': {} of {} units done, {rest}",
             spent.calls, self.query.name, self.n_done, self.total
         ))
-    }
-
-    /// What the rest of the run may take at most, as a dry run has it. Replies that are kept already are not taken off.
-    async fn estimated_rest(&self) -> String {
-        let unknown = |error: Error| {
-            tracing::debug!(%error, "the rest of a run cannot be estimated");
-            "what the rest would cost is not known yet".to_owned()
-        };
-        let told = |steps: Vec<estimate::StepEstimate>| {
-            let tokens: u64 = steps.iter().map(|step| step.prompt_tokens + step.completion_tokens).sum();
-            let dollars = steps.iter().try_fold(0.0, |sum, step| Some(sum + step.dollars?));
-            let dollars = dollars.map_or_else(String::new, |dollars| format!(" ({dollars:.4} usd)"));
-            format!("at most {tokens} tokens{dollars} for the rest of the run")
-        };
-        Box::pin(estimate::of_rest(self.session, &self.plan.settings)).await.map_or_else(unknown, told)
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -118,6 +118,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "completions",
             "documents",
+            "embeddings",
             "error",
             "explanations",
             "functions",
