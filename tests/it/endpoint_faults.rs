@@ -8,7 +8,7 @@ use neuronlake::planted;
 use serde_json::{Value, json};
 
 use crate::fake_model::{self, Asks, answer, asks, explanation, window};
-use crate::fault_server::{Asked, FaultServer, Served, question};
+use crate::fault_server::{Asked, FaultServer, Served, question, uniform};
 use crate::language_models::{command, prepared};
 use crate::support::{Ran, finish, number, ok, one_line};
 
@@ -349,4 +349,31 @@ fn every_format_of_the_account_tells_all_or_asks_which() {
     let ran = finish(crate::support::program(path).args(["cost", "--lake", "lake", "--format", "csv"]));
     let line = one_line(&ran, 2);
     assert!(line.contains("--table") && line.contains("calls, models or neurons"), "{line}");
+}
+
+/// Two simulators, of which one knows something and the other's controls are as good as anything.
+#[test]
+fn a_control_stands_beside_the_value_it_belongs_to() {
+    let folder = prepared();
+    let path = folder.path();
+    let server = FaultServer::start(|asked: &Asked| match asks(asked) {
+        Asks::Number => {
+            let noise = (uniform(23, asked.number) * 9.0) as u32;
+            fake_model::served(asked, &noise.to_string())
+        }
+        _ => answer(asked),
+    });
+    asked_well(path, &server, &[&CHEAP[..], &["--simulator", "one_at_a_time@openai:fake"]].concat());
+    let scored =
+        "metric = 'ev_correlation' AND sample_set = 'top_and_random' AND split = 'valid' AND calibration = 'none'";
+    let differ = format!(
+        "SELECT count(*) FROM (SELECT max(control) AS most, first_value(control ORDER BY value DESC NULLS LAST) AS own FROM scores \
+         WHERE {scored} GROUP BY explanation) WHERE most IS DISTINCT FROM own"
+    );
+    assert!(count(path, &differ) > 0, "the greatest control is another simulator's");
+    let wrong = format!(
+        "SELECT count(*) FROM scorers_side_by_side w JOIN (SELECT explanation, value, control FROM scores WHERE {scored}) s \
+         ON s.explanation = w.explanation AND s.value = w.simulation WHERE s.control IS DISTINCT FROM w.simulation_control"
+    );
+    assert_eq!(count(path, &wrong), 0);
 }
