@@ -5,14 +5,17 @@
 -- unit: neuron
 -- params: $run, $model, $model_source, $corpus, $hook_point, $first_neuron, $last_neuron, $explainer, $explainer_model, $explainer_source, $samples
 INSERT INTO explanations
-WITH records AS (
+WITH shown AS (
     SELECT
         r.layer,
         r.neuron,
-        array_agg(named_struct('tokens', s.tokens, 'activations', r.activations) ORDER BY r.rank)
-            FILTER (WHERE r.sample = 'top') AS records,
-        array_agg(named_struct('tokens', s.tokens, 'activations', r.activations) ORDER BY r.sample, r.rank)
-            FILTER (WHERE r.sample IN ('random', 'quantile_0')) AS quiet
+        r.sample,
+        r.rank,
+        r.sequence,
+        r.activations,
+        r.max_activation,
+        s.tokens,
+        max(CASE WHEN r.sample = 'top' THEN r.max_activation END) OVER (PARTITION BY r.neuron) AS top_max
     FROM activation_records r
     JOIN token_sequences s ON s.sequence = r.sequence
     WHERE r.model = $model
@@ -21,10 +24,77 @@ WITH records AS (
     AND r.neuron BETWEEN $first_neuron AND $last_neuron
     AND r.split = 'train'
     AND r.sample IN ('top', 'random', 'quantile_0')
-    AND r.rank < 5
+    -- Near misses are looked for among all windows that do not fire.
+    AND (r.rank < 5 OR (r.sample <> 'top' AND $explainer = 'contrastive'))
     AND s.model = $model
     AND s.corpus = $corpus
-    GROUP BY r.layer, r.neuron
+),
+strong AS (
+    -- What the unit fires on in its top windows.
+    SELECT neuron, array_agg(DISTINCT token) AS tokens
+    FROM (
+        SELECT neuron, top_max, unnest(tokens) AS token, unnest(activations) AS activation
+        FROM shown
+        WHERE sample = 'top'
+    )
+    WHERE activation > 0
+    AND activation >= 0.5 * top_max
+    GROUP BY neuron
+),
+others AS (
+    SELECT
+        shown.neuron,
+        shown.sample,
+        shown.rank,
+        shown.tokens,
+        shown.activations,
+        CASE
+            WHEN $explainer = 'contrastive' THEN COALESCE(array_length(array_intersect(shown.tokens, strong.tokens)), 0)
+            ELSE 0
+        END AS n_shared,
+        row_number() OVER (PARTITION BY shown.neuron, shown.sequence ORDER BY shown.sample, shown.rank) AS nth
+    FROM shown
+    LEFT JOIN strong ON strong.neuron = shown.neuron
+    WHERE shown.sample <> 'top'
+    -- A model that is told that the unit stays silent must not be told so of a window in which it fires; a pattern is learned from
+    -- the activations as they are.
+    AND ($explainer <> 'contrastive' OR shown.max_activation <= 0.1 * shown.top_max)
+),
+quiet AS (
+    -- Hard ones first: windows with most of the tokens that the unit fires on elsewhere.
+    SELECT
+        neuron,
+        array_agg(
+            named_struct('tokens', tokens, 'activations', activations) ORDER BY n_shared DESC, sample, rank
+        ) AS quiet
+    FROM (
+        SELECT
+            neuron,
+            sample,
+            rank,
+            tokens,
+            activations,
+            n_shared,
+            row_number() OVER (PARTITION BY neuron ORDER BY n_shared DESC, sample, rank) AS place
+        FROM others
+        WHERE nth = 1
+        OR $explainer <> 'contrastive'
+    )
+    WHERE place <= CASE WHEN $explainer = 'contrastive' THEN 5 ELSE 10 END
+    GROUP BY neuron
+),
+records AS (
+    SELECT loud.layer, loud.neuron, loud.records, quiet.quiet
+    FROM (
+        SELECT
+            layer,
+            neuron,
+            array_agg(named_struct('tokens', tokens, 'activations', activations) ORDER BY rank)
+                FILTER (WHERE sample = 'top') AS records
+        FROM shown
+        GROUP BY layer, neuron
+    ) loud
+    LEFT JOIN quiet ON quiet.neuron = loud.neuron
 ),
 wanted AS (
     SELECT

@@ -1,4 +1,4 @@
--- summary: Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
+-- summary: Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each. A round of revision counts with the reply that holds its text only.
 -- reads: explanations, simulations, judgements, completions
 SELECT
     u.model AS subject,

@@ -1,4 +1,4 @@
--- summary: One row per explanation: its headline numbers side by side, the best of each kind of scorer, each with its control.
+-- summary: One row per explanation: its headline numbers side by side, the best of each kind of scorer, each with the control of that same row.
 -- reads: explanations, scores
 SELECT
     e.model,
@@ -29,16 +29,21 @@ LEFT JOIN (
         hook_point,
         explanation,
         max(value) FILTER (WHERE metric = 'ev_correlation') AS simulation,
-        max(control) FILTER (WHERE metric = 'ev_correlation') AS simulation_control,
+        first_value(control ORDER BY value DESC NULLS LAST, control DESC NULLS LAST)
+            FILTER (WHERE metric = 'ev_correlation') AS simulation_control,
         max(value) FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'detection') AS detection,
-        max(control) FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'detection') AS detection_control,
+        first_value(control ORDER BY value DESC NULLS LAST, control DESC NULLS LAST)
+            FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'detection') AS detection_control,
         max(value) FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'fuzzing') AS fuzzing,
-        max(control) FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'fuzzing') AS fuzzing_control,
+        first_value(control ORDER BY value DESC NULLS LAST, control DESC NULLS LAST)
+            FILTER (WHERE metric = 'balanced_accuracy' AND scorer = 'fuzzing') AS fuzzing_control,
         max(value) FILTER (WHERE metric = 'hit_rate' AND scorer = 'intruder') AS intruder,
         max(value) FILTER (WHERE metric = 'roc_auc' AND scorer = 'embedding') AS embedding,
-        max(control) FILTER (WHERE metric = 'roc_auc' AND scorer = 'embedding') AS embedding_control,
+        first_value(control ORDER BY value DESC NULLS LAST, control DESC NULLS LAST)
+            FILTER (WHERE metric = 'roc_auc' AND scorer = 'embedding') AS embedding_control,
         max(value) FILTER (WHERE metric = 'roc_auc' AND scorer = 'surprisal') AS surprisal,
-        max(control) FILTER (WHERE metric = 'roc_auc' AND scorer = 'surprisal') AS surprisal_control,
+        first_value(control ORDER BY value DESC NULLS LAST, control DESC NULLS LAST)
+            FILTER (WHERE metric = 'roc_auc' AND scorer = 'surprisal') AS surprisal_control,
         max(value) FILTER (WHERE metric = 'ablation') AS ablation
     FROM scores
     WHERE sample_set = 'top_and_random'

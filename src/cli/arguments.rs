@@ -356,9 +356,14 @@ pub(crate) struct Selftest {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  neuronlake cost --lake ./lake")]
+#[command(after_help = "Examples:
+  neuronlake cost --lake ./lake
+  neuronlake cost --table neurons --format csv > neurons.csv")]
 pub(crate) struct Cost {
-    /// How rows are written.
+    /// Which table [default: calls and models; all three in one object with --format json].
+    #[arg(long = "table", value_enum, value_name = "TABLE")]
+    pub(crate) account: Option<super::cost::Account>,
+    /// How rows are written; csv, jsonl and parquet hold one table.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
     #[command(flatten)]

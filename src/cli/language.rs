@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::completions::budget::BudgetLimit;
+use crate::completions::http::Api;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::completions::limits::LimitOptions;
 use crate::error::Result;
@@ -19,6 +20,9 @@ pub(crate) struct LanguageArguments {
     /// Address of the OpenAI-compatible endpoint that openai: models are asked at [default: OpenAI's own].
     #[arg(long, env = "NEURONLAKE_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
+    /// Interface that openai: models are asked through. Replies that came through another than chat are kept under keys of their own.
+    #[arg(long, value_enum, default_value = "chat", value_name = "API")]
+    api: Api,
     /// The most that endpoints may cost: dollars or tokens, such as 5usd or 200000tokens. A run that reaches it stops and can go on.
     #[arg(long, value_name = "AMOUNT")]
     budget: Option<String>,
@@ -60,6 +64,7 @@ impl LanguageArguments {
         };
         Ok(LanguageModelOptions {
             base_url: self.base_url.clone(),
+            api: self.api,
             limits,
             placement,
             prices: self.prices.clone(),

@@ -129,12 +129,17 @@ pub(super) fn summary(report: &RunReport, read: &ReadFile) -> String {
         counted(report.spent.calls as usize, "call", "calls"),
         report.took.as_secs_f64()
     ));
-    if report.spent.dollars > 0.0 {
-        text.push_str(&format!(", {:.4} usd", report.spent.dollars));
+    if report.spent.dollars > 0.0 || report.spent.unpriced_calls > 0 {
+        let spent = &report.spent;
+        let told = super::run::told_cost(spent.calls, spent.unpriced_calls, spent.dollars);
+        text.push_str(&format!(", {told}"));
     }
     if let Some(slowest) = report.stages().max_by_key(|stage| stage.took).filter(|stage| stage.n_rows > 0) {
         text.push_str(&format!("; slowest: {} ({:.1} s)", slowest.stage, slowest.took.as_secs_f64()));
     }
     text.push('\n');
+    for part in &report.parts {
+        text.push_str(&super::run::warnings(&part.stages));
+    }
     text
 }

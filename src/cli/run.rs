@@ -60,13 +60,34 @@ fn summary(reports: &[StageReport], lake: &str) -> String {
     let n_calls: u64 = reports.iter().map(|report| report.n_calls).sum();
     if n_calls > 0 {
         let cost: f64 = reports.iter().map(|report| report.cost).sum();
-        text.push_str(&format!(", {n_calls} calls, {cost:.4} usd"));
+        let n_unpriced: u64 = reports.iter().map(|report| report.n_unpriced).sum();
+        text.push_str(&format!(", {n_calls} calls, {}", told_cost(n_calls, n_unpriced, cost)));
     }
     if let Some(slowest) = reports.iter().max_by_key(|report| report.took).filter(|_| n_rows > 0) {
         text.push_str(&format!("; slowest: {} ({:.1} s)", slowest.stage, slowest.took.as_secs_f64()));
     }
     text.push('\n');
+    text.push_str(&warnings(reports));
     text
+}
+
+/// What calls cost, and of how many that is not known: no price is not the price 0.
+pub(super) fn told_cost(n_calls: u64, n_unpriced: u64, dollars: f64) -> String {
+    match n_unpriced {
+        0 => format!("{dollars:.4} usd"),
+        _ if n_unpriced >= n_calls => "cost unknown (no price of the model in prices.toml)".to_owned(),
+        _ => format!("{dollars:.4} usd and the unknown cost of {n_unpriced} calls (no price in prices.toml)"),
+    }
+}
+
+/// A line for each step of which not one row has a result.
+pub(super) fn warnings(reports: &[StageReport]) -> String {
+    let all_failed = reports.iter().filter(|report| report.failures.all_failed());
+    let warning = |report: &StageReport| {
+        let told = report.failures.told().unwrap_or_default();
+        format!("warning: not one row of {} has a result: {told}\n", titled(&report.table, &report.label))
+    };
+    all_failed.map(warning).collect()
 }
 
 /// Rows and time of each stage.
@@ -75,16 +96,27 @@ pub(super) fn stage_lines(reports: &[StageReport]) -> String {
     for report in reports {
         let seconds = report.took.as_secs_f64();
         text.push_str(&format!("{:<20} {:>12} {seconds:>9.1}", report.table, report.n_rows));
-        let of_method = [report.label.clone(), paid(report.cost)].join("  ");
-        text.push_str(format!("  {of_method}").trim_end());
+        let failed = report.failures.told().unwrap_or_default();
+        for part in [&report.label, &paid(report), &failed].into_iter().filter(|part| !part.is_empty()) {
+            text.push_str(&format!("  {part}"));
+        }
         text.push('\n');
     }
     text
 }
 
-/// Dollars, where any were paid.
-fn paid(cost: f64) -> String {
-    if cost > 0.0 { format!("{cost:.4} usd") } else { String::new() }
+/// Dollars, where any were paid; the calls of the self-test, which writes no rows, too.
+fn paid(report: &StageReport) -> String {
+    let mut parts = Vec::new();
+    if report.table == pipeline::SELFTEST {
+        parts.push(format!("{} calls", report.n_calls));
+    }
+    if report.n_unpriced > 0 {
+        parts.push("cost unknown".to_owned());
+    } else if report.cost > 0.0 {
+        parts.push(format!("{:.4} usd", report.cost));
+    }
+    parts.join(", ")
 }
 
 /// A table with the method whose rows it takes.

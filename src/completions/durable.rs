@@ -24,6 +24,8 @@ use crate::hash;
 
 /// Calls that a model in this process gets at once: what a kill can lose, and enough to share prefixes.
 const CHUNK: usize = 64;
+/// Texts that an endpoint turns into vectors in one call.
+pub(super) const VECTORS_A_CALL: usize = 64;
 
 /// A model, its store and the calls being made.
 #[derive(Debug)]
@@ -90,11 +92,15 @@ impl DurableModel {
             order.sort_unstable();
             let group: Vec<Call> = order.iter().map(|i| calls[*i].clone()).collect();
             let replies = model.complete_all(&group).await;
-            let stored = join_all(order.iter().zip(replies).map(async |(i, reply)| match reply {
-                Ok(reply) => {
-                    self.store.append(&self.name, reply_row(&self.name, None, &calls[*i], reply)?).await.map(|_| ())
+            let stored = join_all(order.iter().zip(replies).map(async |(i, reply)| {
+                match reply {
+                    Ok(reply) => self
+                        .store
+                        .append(&self.name, reply_row(&self.name, None, keys[*i].clone(), &calls[*i], reply)?)
+                        .await
+                        .map(|_| ()),
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
             }))
             .await;
             for (i, outcome) in order.into_iter().zip(stored) {
@@ -142,7 +148,7 @@ impl DurableModel {
         missing.sort();
         missing.dedup();
         let groups: Vec<Vec<String>> =
-            missing.chunks(CHUNK).map(|group| group.iter().copied().cloned().collect()).collect();
+            missing.chunks(VECTORS_A_CALL).map(|group| group.iter().copied().cloned().collect()).collect();
         let one = |i: usize| {
             let (endpoint, store, mut group) = (Arc::clone(endpoint), Arc::clone(&self.store), groups[i].clone());
             let (name, flights) = (self.name.clone(), Arc::clone(&self.flights));
@@ -266,11 +272,11 @@ impl LanguageModel for DurableModel {
         };
         let one = |i: usize| {
             let call: Call = calls[i].clone();
-            let key = call.key(&self.name);
+            let key = endpoint.key_of(&call);
             let (name, known) = (self.name.clone(), key.clone());
             let make = async move |endpoint: Arc<HttpModel>| {
                 let reply = endpoint.complete(&call).await?;
-                reply_row(endpoint.name(), Some(endpoint.shown()), &call, reply)
+                reply_row(endpoint.name(), Some(endpoint.shown()), endpoint.key_of(&call), &call, reply)
             };
             let made = once(name, Arc::clone(&self.store), Arc::clone(&self.flights), Arc::clone(endpoint), key, make);
             async move { reply_of(&known, &*made.await?) }
@@ -396,7 +402,7 @@ pub(super) fn reading_key(model: &ModelName, request: &str) -> String {
     hash::hex(&digest.finalize())
 }
 
-fn reply_row(name: &ModelName, endpoint: Option<String>, call: &Call, reply: Reply) -> Result<Row> {
+fn reply_row(name: &ModelName, endpoint: Option<String>, key: String, call: &Call, reply: Reply) -> Result<Row> {
     let json = |e: serde_json::Error| Error::internal(e.to_string());
     let finish = match reply.finish {
         Finish::Stop => "stop",
@@ -404,7 +410,7 @@ fn reply_row(name: &ModelName, endpoint: Option<String>, call: &Call, reply: Rep
         Finish::Other => "other",
     };
     Ok(Row {
-        completion: call.key(name),
+        completion: key,
         engine: name.engine.to_string(),
         model: name.model.clone(),
         endpoint,

@@ -12,12 +12,15 @@ mod retry;
 mod vectors;
 mod wire;
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use clap::ValueEnum;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -31,9 +34,9 @@ use super::limits::Limits;
 use super::model_name::ModelName;
 use super::prices::Prices;
 use super::reply::Reply;
-use super::request::{Call, Request};
+use super::request::{Call, Purpose, Request};
 use super::slots::{Continuation, SlotPrompt, SlotReading};
-use super::{Abilities, LanguageModel};
+use super::{Abilities, LanguageModel, reply_log_probabilities_missing};
 use crate::error::{Error, Result};
 use crate::tables::store::shown;
 
@@ -41,12 +44,13 @@ use crate::tables::store::shown;
 pub const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Which interface replies are asked through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Api {
-    /// `/chat/completions`: the endpoint puts the messages into the model's own form.
+    /// /chat/completions: the endpoint puts the messages into the model's own form
     #[default]
     Chat,
-    /// `/completions`: the messages as plain text, one after another, for models without a chat form.
+    /// /completions: the messages as plain text, one after another, for models without a chat form
     Text,
 }
 
@@ -79,6 +83,10 @@ pub struct HttpModel {
     wants_max_completion_tokens: AtomicBool,
     refuses_sampling: AtomicBool,
     takes_few_log_probabilities: AtomicBool,
+    tells_few_log_probabilities: AtomicBool,
+    tells_no_log_probabilities: AtomicBool,
+    // In tokens as they are estimated here; `usize::MAX` until a refusal tells it.
+    context_length: AtomicUsize,
     alignment: OnceCell<echo::Verdict>,
 }
 
@@ -116,6 +124,9 @@ impl HttpModel {
             wants_max_completion_tokens: AtomicBool::new(false),
             refuses_sampling: AtomicBool::new(false),
             takes_few_log_probabilities: AtomicBool::new(false),
+            tells_few_log_probabilities: AtomicBool::new(false),
+            tells_no_log_probabilities: AtomicBool::new(false),
+            context_length: AtomicUsize::new(usize::MAX),
             alignment: OnceCell::new(),
         })
     }
@@ -130,10 +141,20 @@ impl HttpModel {
         shown(&self.options.base_url)
     }
 
+    /// The key that the reply to a call is stored under. Only another interface than the usual one is a part of it, so that what was
+    /// stored before there was a choice is still found.
+    pub(super) fn key_of(&self, call: &Call) -> String {
+        match self.options.api {
+            Api::Chat => call.key(&self.name),
+            Api::Text => call.key_through("completions", &self.name),
+        }
+    }
+
     /// One reply.
     ///
     /// # Errors
-    /// As [`LanguageModel::complete_all`].
+    /// As [`LanguageModel::complete_all`]; [`Error::LogProbabilitiesMissing`] for a simulation that asks for log-probabilities, where
+    /// the endpoint refuses them. A judge's reply is of use without.
     pub async fn complete(&self, call: &Call) -> Result<Reply> {
         let request = &call.request;
         let prompt_tokens = count(estimated_prompt_tokens(request));
@@ -141,12 +162,15 @@ impl HttpModel {
         let reserved = self.options.budget.reserve(worst).await?;
         let answer = loop {
             let quirks = self.quirks();
+            if quirks.no_log_probabilities && request.top_logprobs > 0 && call.purpose == Purpose::Simulate {
+                return Err(reply_log_probabilities_missing(&self.name));
+            }
             let (path, body) = match self.options.api {
                 Api::Chat => (&["chat", "completions"][..], wire::chat_body(&self.name.model, request, quirks)),
                 Api::Text => (&["completions"][..], wire::text_body(&self.name.model, request, quirks)),
             };
             match self.post(path, &body, prompt_tokens.saturating_add(request.max_tokens)).await {
-                Err(refused) if self.learn(&refused, quirks) => {}
+                Err(refused) if self.learn(&refused, quirks, request) => {}
                 other => break other?,
             }
         };
@@ -188,14 +212,24 @@ impl HttpModel {
         wire::Quirks {
             max_completion_tokens: self.wants_max_completion_tokens.load(Ordering::Relaxed),
             no_sampling: self.refuses_sampling.load(Ordering::Relaxed),
+            few_log_probabilities: self.tells_few_log_probabilities.load(Ordering::Relaxed),
+            no_log_probabilities: self.tells_no_log_probabilities.load(Ordering::Relaxed),
         }
     }
 
     /// Whether a refusal names a field that this model wants otherwise, and that was not sent so already.
-    fn learn(&self, error: &Error, sent: wire::Quirks) -> bool {
-        let Error::CompletionRefused { status: 400, reason, .. } = error else {
+    fn learn(&self, error: &Error, sent: wire::Quirks, request: &Request) -> bool {
+        let Error::CompletionRefused { status: 400 | 422, reason, .. } = error else {
             return false;
         };
+        if request.top_logprobs > 0 && !sent.no_log_probabilities && names_log_probabilities(reason) {
+            // Many endpoints tell five alternatives and no more; some none.
+            let fewer = request.top_logprobs > wire::FEW_LOG_PROBABILITIES && !sent.few_log_probabilities;
+            let learned = if fewer { &self.tells_few_log_probabilities } else { &self.tells_no_log_probabilities };
+            learned.store(true, Ordering::Relaxed);
+            tracing::warn!(model = %self.name, reason, fewer, "the endpoint does not tell log-probabilities as asked");
+            return true;
+        }
         if !sent.max_completion_tokens && reason.contains("max_completion_tokens") {
             self.wants_max_completion_tokens.store(true, Ordering::Relaxed);
             return true;
@@ -212,10 +246,19 @@ impl HttpModel {
 
     async fn post(&self, path: &[&str], body: &Value, n_tokens: u32) -> Result<Answer> {
         let text = self.post_text(path, body, n_tokens).await?;
-        wire::answer(&text).map_err(|reason| self.malformed(reason))
+        let scrub = |text: &mut String| {
+            let scrubbed = match self.scrubbed(text) {
+                Cow::Owned(scrubbed) => Some(scrubbed),
+                Cow::Borrowed(_) => None,
+            };
+            if let Some(scrubbed) = scrubbed {
+                *text = scrubbed;
+            }
+        };
+        wire::answer(&text, scrub).map_err(|reason| self.malformed(reason))
     }
 
-    /// The body of an answer that says it is one.
+    /// The body of an answer that says it is one, as it came: an endpoint may have written the key into one of its texts.
     async fn post_text(&self, path: &[&str], body: &Value, n_tokens: u32) -> Result<String> {
         let mut url = self.options.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -241,17 +284,31 @@ impl HttpModel {
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.malformed(e.without_url().to_string()))?;
-        let text = self.scrubbed(&String::from_utf8_lossy(&bytes));
-        match status.is_success() {
-            true => Ok(text),
-            false => Err(self.refused(status.as_u16(), &text)),
+        let text = String::from_utf8_lossy(&bytes);
+        if status.is_success() {
+            return Ok(text.into_owned());
+        }
+        let refused = self.refused(status.as_u16(), &self.scrubbed(&text));
+        if let Error::ContextTooShort { needed, context_length, .. } = refused {
+            self.learn_context(n_tokens as usize, needed, context_length);
+        }
+        Err(refused)
+    }
+
+    /// Keeps how long the context is, for prompts to come. Where a prompt was thought to fit, its tokens were estimated too low: then
+    /// the length is taken as that much shorter in estimated tokens, so that this prompt would not fit again.
+    fn learn_context(&self, estimated: usize, needed: usize, told: usize) {
+        let known = if estimated > told { told } else { estimated * told / needed.max(1) };
+        let before = self.context_length.fetch_min(known, Ordering::Relaxed);
+        if known < before {
+            tracing::info!(model = %self.name, context_length = told, "the endpoint told how long a prompt may be");
         }
     }
 
-    fn scrubbed(&self, text: &str) -> String {
+    fn scrubbed<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match &self.options.key {
             Some(key) => key.scrub(text),
-            None => text.to_owned(),
+            None => Cow::Borrowed(text),
         }
     }
 
@@ -271,8 +328,9 @@ impl LanguageModel for HttpModel {
     }
 
     fn abilities(&self) -> Abilities {
-        // Whether they really work is found out by asking.
-        Abilities { context_length: None, prompt_log_probabilities: true, reply_log_probabilities: true }
+        // Whether they really work is found out by asking, and so is how long a prompt may be.
+        let context_length = Some(self.context_length.load(Ordering::Relaxed)).filter(|length| *length != usize::MAX);
+        Abilities { context_length, prompt_log_probabilities: true, reply_log_probabilities: true }
     }
 
     fn count_prompt_tokens(&self, request: &Request) -> Result<usize> {
@@ -296,6 +354,12 @@ impl LanguageModel for HttpModel {
         let reads = self.limits().spread(continuations.len(), |i| self.losses(&continuations[i])).await;
         reads.into_iter().map(|read| read.map(|(losses, _)| losses)).collect()
     }
+}
+
+/// Whether a refusal is about log-probabilities, by the name of the field or in words.
+fn names_log_probabilities(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["logprob", "log_prob", "log prob", "log-prob"].iter().any(|name| reason.contains(name))
 }
 
 fn count(n: usize) -> u32 {

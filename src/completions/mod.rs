@@ -2,6 +2,7 @@
 
 pub mod chat_template;
 pub mod estimate;
+pub mod fitting;
 pub mod local;
 pub mod method;
 pub mod model_name;
@@ -25,7 +26,7 @@ use self::model_name::ModelName;
 use self::reply::Reply;
 use self::request::{Call, Request};
 use self::slots::{Continuation, SlotPrompt, SlotReading};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What an engine can do with its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,4 +77,14 @@ pub trait LanguageModel: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As [`LanguageModel::read_slots_all`].
     async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>>;
+}
+
+/// What a simulator says that reads the log-probabilities of replies, of a model that gives none.
+pub(crate) fn reply_log_probabilities_missing(model: &ModelName) -> Error {
+    Error::LogProbabilitiesMissing {
+        model: model.to_string(),
+        what: "simulator 'one_at_a_time'".to_owned(),
+        kind: "log-probabilities of the reply",
+        instead: "the simulators log_probability_free, embedding and token_lookup work without them".to_owned(),
+    }
 }

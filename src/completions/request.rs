@@ -121,9 +121,19 @@ impl Call {
 
     /// The key a reply is stored under: SHA-256, hex, of engine, model, the whole request and the sample number.
     pub fn key(&self, model: &ModelName) -> String {
+        self.digest(&[&model.to_string()])
+    }
+
+    /// The key of a reply that came through another interface than the usual one: the same prompt reads differently there.
+    pub fn key_through(&self, interface: &str, model: &ModelName) -> String {
+        self.digest(&[interface, &model.to_string()])
+    }
+
+    fn digest(&self, before: &[&str]) -> String {
         let request = serde_json::to_string(&self.request).unwrap_or_default();
+        let sample_no = self.sample_no.to_string();
         let mut digest = Sha256::new();
-        for part in [model.to_string().as_str(), &request, &self.sample_no.to_string()] {
+        for part in before.iter().copied().chain([request.as_str(), &sample_no]) {
             // Lengths before parts: no other cut gives the same bytes.
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part.as_bytes());

@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::answer;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, EvidenceRecord, block_max};
 use super::explainer::Explainer;
 use super::{n2g, prompt};
 use crate::completions::LanguageModel;
+use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::{Finish, Reply};
 use crate::completions::request::{Call, Purpose, Request};
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ mod tests;
 const MAX_TOKENS: u32 = 60;
 /// … and for a model that spent those on reasoning, asked once more.
 const REASONING_TOKENS: u32 = 2048;
+/// Share of a neuron's maximum up to which a window counts as one that leaves it silent.
+const SILENT: f32 = 0.1;
 /// HTTP status of a request that an endpoint will not answer for what it says.
 const BAD_REQUEST: u16 = 400;
 
@@ -84,27 +87,24 @@ async fn ask_all(
 ) -> Result<Vec<Result<Written, String>>> {
     let mut written: Vec<Result<Written, String>> = Vec::with_capacity(tasks.len());
     let mut asked = Vec::new();
-    let mut calls = Vec::new();
     for (place, task) in tasks.iter().enumerate() {
         if let Some(fault) = fault(explainer, &task.evidence) {
             written.push(Err(fault));
             continue;
         }
         written.push(Err("not asked".to_owned()));
-        let request = fitting(explainer, model, task, MAX_TOKENS)?;
         asked.push(place);
-        calls.push(Call { purpose: Purpose::Explain, request, sample_no: task.sample_no });
     }
-    let replies = read(model.complete_all(&calls).await)?;
+    let call = |place: usize, max_tokens: u32| -> Result<Call> {
+        let request = fitting(explainer, model, &tasks[place], max_tokens)?;
+        Ok(Call { purpose: Purpose::Explain, request, sample_no: tasks[place].sample_no })
+    };
+    let replies = read(complete_fitting(model, asked.len(), |i| call(asked[i], MAX_TOKENS)).await?)?;
 
     let mut again = Vec::new();
-    let mut longer = Vec::new();
-    for (place, reply) in asked.into_iter().zip(replies) {
+    for (place, reply) in asked.iter().copied().zip(replies) {
         written[place] = match reply {
             Ok(reply) if spent_on_reasoning(&reply) => {
-                let task = &tasks[place];
-                let request = fitting(explainer, model, task, REASONING_TOKENS)?;
-                longer.push(Call { purpose: Purpose::Explain, request, sample_no: task.sample_no });
                 again.push(place);
                 continue;
             }
@@ -112,13 +112,10 @@ async fn ask_all(
             Err(reason) => Err(reason),
         };
     }
-    if !longer.is_empty() {
-        tracing::debug!(
-            calls = longer.len(),
-            max_tokens = REASONING_TOKENS,
-            "asking again: replies ended in reasoning"
-        );
-        for (place, reply) in again.into_iter().zip(read(model.complete_all(&longer).await)?) {
+    if !again.is_empty() {
+        tracing::debug!(calls = again.len(), max_tokens = REASONING_TOKENS, "asking again: replies ended in reasoning");
+        let longer = complete_fitting(model, again.len(), |i| call(again[i], REASONING_TOKENS)).await?;
+        for (place, reply) in again.into_iter().zip(read(longer)?) {
             written[place] = reply.and_then(from_reply);
         }
     }
@@ -129,12 +126,19 @@ async fn ask_all(
 fn fault(explainer: Explainer, evidence: &Evidence) -> Option<String> {
     let lacks = |what: &str| Some(format!("explainer '{explainer}' needs {what}, got none"));
     evidence.fault().or_else(|| match () {
-        () if explainer.needs_quiet() && evidence.quiet.is_empty() => lacks("windows in which the neuron is silent"),
+        () if explainer.needs_quiet() && !evidence.quiet.iter().any(|record| is_silent(evidence, record)) => {
+            lacks("windows in which the neuron is silent, at most at a tenth of its maximum,")
+        }
         () if explainer.needs_promoted() && evidence.promoted.is_empty() => {
             lacks("tokens that the neuron makes likelier")
         }
         () => None,
     })
+}
+
+/// Whether a record may be shown as one in which the neuron stays silent: at most a tenth of what it reaches in the windows shown.
+fn is_silent(evidence: &Evidence, record: &EvidenceRecord) -> bool {
+    record.max() <= SILENT * block_max(&evidence.records)
 }
 
 /// The request for a task that fits the model's context: all of it, or with fewer examples, or with fewer windows.
@@ -144,6 +148,9 @@ fn fault(explainer: Explainer, evidence: &Evidence) -> Option<String> {
 fn fitting(explainer: Explainer, model: &dyn LanguageModel, task: &Task, max_tokens: u32) -> Result<Request> {
     let mut n_examples = prompt::n_examples(explainer);
     let mut evidence = task.evidence.clone();
+    if explainer.needs_quiet() {
+        evidence.quiet.retain(|record| is_silent(&task.evidence, record));
+    }
     loop {
         let messages = prompt::messages(explainer, &evidence, n_examples)
             .ok_or_else(|| Error::internal(format!("explainer '{explainer}' has no prompt")))?;

@@ -13,6 +13,7 @@ use super::answer;
 use super::evidence::{Evidence, EvidenceRecord, block_max};
 use super::explain::read;
 use crate::completions::LanguageModel;
+use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::Reply;
 use crate::completions::request::{Call, Purpose, Request};
 use crate::error::{Error, Result};
@@ -142,14 +143,13 @@ pub async fn revise(
     }
 
     // Sentences that each text says its neuron fires on.
-    let requests = progress.iter().map(|draft| {
-        let messages = prompt::sentences(&drafts[*draft].text);
-        Ok((*draft, fitting(model, Request::sampled(messages, SENTENCE_TOKENS))?))
-    });
-    let requests: Vec<(usize, Request)> = requests.collect::<Result<_>>()?;
+    let request = |i: usize| {
+        let messages = prompt::sentences(&drafts[progress[i]].text);
+        fitting(model, Request::sampled(messages, SENTENCE_TOKENS))
+    };
     let mut sentences = Vec::new();
     let mut keys = Vec::new();
-    for (draft, reply) in ask(model, requests, round).await? {
+    for (draft, reply) in progress.iter().copied().zip(ask(model, progress.len(), round, request).await?) {
         match reply.and_then(|reply| Ok((prompt::parse_sentences(&reply.text)?, reply.key))) {
             Ok((list, key)) => {
                 sentences.push(Sentences { draft, sentences: list });
@@ -184,7 +184,7 @@ pub async fn revise(
     let mut expected = of_each(subject.simulate(&wanted).await?, wanted.len(), "simulated windows")?.into_iter();
 
     // The new texts.
-    let mut requests = Vec::new();
+    let mut contradicted = Vec::new();
     let mut rounds = Vec::new();
     for ((asked, records), key) in sentences.iter().zip(records).zip(keys) {
         let draft = &drafts[asked.draft];
@@ -192,18 +192,23 @@ pub async fn revise(
         let measured: Vec<Measured> =
             records.into_iter().map(|record| Measured::new(record, expected.next().flatten(), max)).collect();
         let n_silent = measured.iter().filter(|measured| measured.silent).count();
-        let Some(shown) = chosen(&measured) else {
-            let n = measured.len();
-            outcomes[asked.draft] = Err(format!("none of {n} sentences written for the text contradicts it"));
+        let n_sentences = measured.len();
+        if chosen(&measured).is_none() {
+            outcomes[asked.draft] = Err(format!("none of {n_sentences} sentences written for the text contradicts it"));
             continue;
-        };
-        let request = revision_that_fits(model, draft, &shown, max)?;
-        requests.push((asked.draft, request));
-        rounds.push((measured.len(), n_silent, key));
+        }
+        contradicted.push((asked.draft, measured, max));
+        rounds.push((n_sentences, n_silent, key));
     }
+    let request = |i: usize| {
+        let (draft, measured, max) = &contradicted[i];
+        revision_that_fits(model, &drafts[*draft], &chosen(measured).unwrap_or_default(), *max)
+    };
     let mut revisions = Vec::new();
+    let replies = ask(model, contradicted.len(), round, request).await?;
+    let drafts_asked: Vec<usize> = contradicted.iter().map(|(draft, ..)| *draft).collect();
     for ((draft, reply), (n_sentences, n_silent, sentences_completion)) in
-        ask(model, requests, round).await?.into_iter().zip(rounds)
+        drafts_asked.into_iter().zip(replies).zip(rounds)
     {
         let text = reply.and_then(|reply| Ok((answer::explanation(&reply.text, reply.finish)?, reply.key)));
         match text {
@@ -244,19 +249,18 @@ pub async fn revise(
     Ok(outcomes)
 }
 
-/// Replies to requests, each with its draft.
+/// Replies to `n` requests, in order.
 async fn ask(
     model: &dyn LanguageModel,
-    requests: Vec<(usize, Request)>,
+    n: usize,
     round: u32,
-) -> Result<Vec<(usize, Result<Reply, String>)>> {
-    let drafts: Vec<usize> = requests.iter().map(|(draft, _)| *draft).collect();
-    let calls = requests.into_iter().map(|(_, request)| Call { purpose: Purpose::Revise, request, sample_no: round });
-    let calls: Vec<Call> = calls.collect();
-    if calls.is_empty() {
+    request: impl Fn(usize) -> Result<Request> + Send + Sync,
+) -> Result<Vec<Result<Reply, String>>> {
+    if n == 0 {
         return Ok(Vec::new());
     }
-    Ok(drafts.into_iter().zip(read(model.complete_all(&calls).await)?).collect())
+    let call = |i: usize| Ok(Call { purpose: Purpose::Revise, request: request(i)?, sample_no: round });
+    read(complete_fitting(model, n, call).await?)
 }
 
 /// A request that fits the model's context.

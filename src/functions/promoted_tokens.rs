@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ListBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 
 use super::arguments::{document, integers, literal_string, signature, string_list};
@@ -62,8 +62,15 @@ impl ScalarUDFImpl for PromotedTokens {
         let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
         let rows: Vec<Option<i64>> = neurons.iter().collect();
         for chunk in rows.chunks(CHUNK) {
-            let wanted: Vec<u32> =
-                chunk.iter().flatten().map(|neuron| u32::try_from(*neuron).unwrap_or(u32::MAX)).collect();
+            let index = |neuron: &i64| match usize::try_from(*neuron) {
+                Ok(index) if index < hooks[0].width() => Ok(index as u32),
+                _ => exec_err!(
+                    "'promoted_tokens': expected a neuron of hook point '{}', 0 to {}, got {neuron}",
+                    hooks[0].name(),
+                    hooks[0].width() - 1
+                ),
+            };
+            let wanted: Vec<u32> = chunk.iter().flatten().map(index).collect::<Result<_>>()?;
             let mut promoted = model.promoted_tokens(&hooks[0], &wanted, N_TOKENS)?.into_iter();
             for neuron in chunk {
                 let tokens = neuron.and_then(|_| promoted.next());

@@ -24,6 +24,17 @@ pub(super) fn overrun(model: &dyn LanguageModel, request: &Request) -> Result<Op
     Ok((needed > context_length).then_some(Error::ContextTooShort { model, needed, context_length }))
 }
 
+/// Times that a prompt is made shorter once an endpoint has told how long it may be: an estimate of its tokens may be too low.
+pub(super) const TRIES: usize = 4;
+
+/// Why one request has no reply.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    /// Whether a shorter prompt may have one.
+    pub(super) too_long: bool,
+}
+
 /// Replies to requests, in order; why there is none where only that request is to blame.
 ///
 /// # Errors
@@ -31,7 +42,7 @@ pub(super) fn overrun(model: &dyn LanguageModel, request: &Request) -> Result<Op
 pub(super) async fn ask(
     model: &dyn LanguageModel,
     requests: Vec<Request>,
-) -> Result<Vec<std::result::Result<Reply, String>>> {
+) -> Result<Vec<std::result::Result<Reply, Refusal>>> {
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut calls = Vec::new();
     let mut places = Vec::with_capacity(requests.len());
@@ -47,7 +58,11 @@ pub(super) async fn ask(
     if replies.len() != calls.len() {
         return Err(Error::internal(format!("expected {} replies, got {}", calls.len(), replies.len())));
     }
-    let replies = replies.into_iter().map(blame).collect::<Result<Vec<_>>>()?;
+    let told = |result: Result<Reply>| -> Result<std::result::Result<Reply, Refusal>> {
+        let too_long = matches!(result, Err(Error::ContextTooShort { .. }));
+        Ok(blame(result)?.map_err(|reason| Refusal { reason, too_long }))
+    };
+    let replies = replies.into_iter().map(told).collect::<Result<Vec<_>>>()?;
     Ok(places.into_iter().map(|place| replies[place].clone()).collect())
 }
 

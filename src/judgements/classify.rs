@@ -1,7 +1,7 @@
 //! Detection and fuzzing: several windows a prompt, a one or a zero for each.
 
 use super::answers::{self, BinaryAnswers};
-use super::ask::{ask, overrun, request};
+use super::ask::{TRIES, ask, overrun, request};
 use super::judge::{Judgement, Task};
 use super::prompts::{self, Prompt, Shots, messages};
 use super::windows::{active, count, marked, mean_count, plain, random_marks, shuffled};
@@ -65,23 +65,33 @@ pub(super) async fn judge_all(
     model: &dyn LanguageModel,
     tasks: &[Task],
 ) -> Result<Vec<Vec<Judgement>>> {
-    let mut judgements: Vec<Vec<Judgement>> = Vec::with_capacity(tasks.len());
-    let (mut requests, mut asked) = (Vec::new(), Vec::new());
-    for (i, task) in tasks.iter().enumerate() {
-        let mut own = vec![Judgement::default(); task.examples.len()];
-        for group in groups(classifier, model, task, &mut own)? {
-            requests.push(group.request);
-            asked.push((i, group.examples));
+    let mut judgements: Vec<Vec<Judgement>> =
+        tasks.iter().map(|task| vec![Judgement::default(); task.examples.len()]).collect();
+    let mut waiting: Vec<(usize, Vec<usize>)> =
+        tasks.iter().enumerate().map(|(i, task)| (i, shuffled(task.examples.len(), task.seed))).collect();
+    for tries in 0..=TRIES {
+        let (mut requests, mut asked) = (Vec::new(), Vec::new());
+        for (i, examples) in waiting.drain(..) {
+            for group in groups(classifier, model, &tasks[i], &examples, &mut judgements[i])? {
+                requests.push(group.request);
+                asked.push((i, group.examples));
+            }
         }
-        judgements.push(own);
-    }
-    for (reply, (task, examples)) in ask(model, requests).await?.into_iter().zip(asked) {
-        let judged = match reply {
-            Ok(reply) => read(reply, examples.len()),
-            Err(reason) => vec![Judgement::missing(reason); examples.len()],
-        };
-        for (example, judgement) in examples.into_iter().zip(judged) {
-            judgements[task][example] = judgement;
+        for (reply, (task, examples)) in ask(model, requests).await?.into_iter().zip(asked) {
+            let judged = match reply {
+                Ok(reply) => read(reply, examples.len()),
+                Err(refusal) if refusal.too_long && tries < TRIES && model.abilities().context_length.is_some() => {
+                    waiting.push((task, examples));
+                    continue;
+                }
+                Err(refusal) => vec![Judgement::missing(refusal.reason); examples.len()],
+            };
+            for (example, judgement) in examples.into_iter().zip(judged) {
+                judgements[task][example] = judgement;
+            }
+        }
+        if waiting.is_empty() {
+            break;
         }
     }
     Ok(judgements)
@@ -105,18 +115,19 @@ fn read(reply: Reply, n: usize) -> Vec<Judgement> {
     }
 }
 
-/// The windows of a task in seeded order, so many a prompt that every prompt fits the context; the last prompt may have fewer.
+/// Some windows of a task in their order, so many a prompt that every prompt fits the context; the last prompt may have fewer.
 ///
 /// A window that fits in no prompt, and one that cannot be shown, is noted in `judgements`.
 fn groups(
     classifier: &Classifier,
     model: &dyn LanguageModel,
     task: &Task,
+    examples: &[usize],
     judgements: &mut [Judgement],
 ) -> Result<Vec<Group>> {
     let texts = (classifier.texts)(task);
     let mut order = Vec::new();
-    for i in shuffled(task.examples.len(), task.seed) {
+    for &i in examples {
         match &texts[i] {
             Ok(_) => order.push(i),
             Err(reason) => judgements[i] = Judgement::missing(*reason),

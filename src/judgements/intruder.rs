@@ -1,8 +1,8 @@
 //! Intruder: four windows with their active tokens marked and one with random marks; the judge names the odd one.
 
 use super::answers;
-use super::ask::{ask, overrun, request};
-use super::judge::{Judgement, Task};
+use super::ask::{TRIES, ask, overrun, request};
+use super::judge::{Judgement, NOT_JUDGED, Task};
 use super::prompts::{self, Shots, messages};
 use super::windows::{active, count, marked, mean_count, random_marks, shuffled};
 use crate::completions::LanguageModel;
@@ -27,23 +27,47 @@ struct Group {
 /// One prompt for each window that is not activating; the judgement is that window's: predicted not activating when it was named.
 pub(super) async fn judge_all(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Vec<Judgement>>> {
     let mut judgements: Vec<Vec<Judgement>> = Vec::with_capacity(tasks.len());
-    let (mut requests, mut asked) = (Vec::new(), Vec::new());
+    let mut waiting = Vec::new();
     for (i, task) in tasks.iter().enumerate() {
-        let mut own = vec![Judgement::missing("only intruders are judged"); task.examples.len()];
-        for (example, judgement) in own.iter_mut().enumerate().filter(|(i, _)| !task.examples[*i].activating) {
-            match prompt(model, task, example)? {
-                Ok((request, place)) => {
-                    requests.push(request);
-                    asked.push((i, example, place));
-                }
-                Err(reason) => *judgement = Judgement::missing(reason),
-            }
+        judgements.push(vec![Judgement::missing(NOT_JUDGED); task.examples.len()]);
+        let silent = |example: &usize| !task.examples[*example].activating;
+        waiting.extend((0..task.examples.len()).filter(silent).map(|example| (i, example)));
+    }
+    for tries in 0..=TRIES {
+        let again = asked(model, tasks, std::mem::take(&mut waiting), &mut judgements).await?;
+        if again.is_empty() || tries == TRIES || model.abilities().context_length.is_none() {
+            break;
         }
-        judgements.push(own);
+        waiting = again;
+    }
+    Ok(judgements)
+}
+
+/// Asks about intruders; those whose prompts were too long for the endpoint, with that as their reason.
+async fn asked(
+    model: &dyn LanguageModel,
+    tasks: &[Task],
+    intruders: Vec<(usize, usize)>,
+    judgements: &mut [Vec<Judgement>],
+) -> Result<Vec<(usize, usize)>> {
+    let (mut requests, mut asked, mut too_long) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, example) in intruders {
+        match prompt(model, &tasks[i], example)? {
+            Ok((request, place)) => {
+                requests.push(request);
+                asked.push((i, example, place));
+            }
+            Err(reason) => judgements[i][example] = Judgement::missing(reason),
+        }
     }
     for (reply, (task, example, place)) in ask(model, requests).await?.into_iter().zip(asked) {
         judgements[task][example] = match reply {
-            Err(reason) => Judgement::missing(reason),
+            Err(refusal) => {
+                if refusal.too_long {
+                    too_long.push((task, example));
+                }
+                Judgement::missing(refusal.reason)
+            }
             Ok(reply) => match answers::choice(&reply, WINDOWS, place) {
                 Err(reason) => Judgement { completion: reply.key, ..Judgement::missing(reason) },
                 Ok((named, probability)) => Judgement {
@@ -55,7 +79,7 @@ pub(super) async fn judge_all(model: &dyn LanguageModel, tasks: &[Task]) -> Resu
             },
         };
     }
-    Ok(judgements)
+    Ok(too_long)
 }
 
 /// The request around one intruder and the intruder's place, or why there is none.

@@ -9,6 +9,9 @@ use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::hash;
 
+/// What is said of windows that are nobody's intruder: no judgement was wanted, and so none failed.
+pub const NOT_JUDGED: &str = "only intruders are judged";
+
 /// A way to tell windows on which a neuron is active from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Judge {

@@ -1,18 +1,28 @@
-//! What the steps of a run would ask of language models: one unit is made up, its calls are counted and multiplied.
+//! What a run would ask of language models and of endpoints' encoders: one unit is made up, its calls are counted and multiplied by the
+//! units that have no row yet.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
+use super::SELFTEST;
 use super::methods::{Methods, Named};
+use super::outdated::AT_ENDPOINT;
 use super::queries::{self, Parameter};
+use super::selftest;
 use super::settings::{Plan, Settings};
 use super::steps::{Step, steps};
 use crate::completions::LanguageModel;
-use crate::completions::estimate::{Estimator, Tally};
+use crate::completions::estimate::{EncoderEstimator, Estimator, Tally};
+use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::explanations::evidence::{Evidence, EvidenceRecord};
 use crate::explanations::explain;
-use crate::functions::MethodRegistry;
+use crate::functions::{Method, MethodRegistry};
 use crate::judgements::judge::{self, Example};
+use crate::neurons::selection::NeuronSelection;
 use crate::session::Session;
 use crate::simulations::simulate;
 
@@ -24,11 +34,11 @@ const EXPLANATION: &str = "words and phrases about people who travel over long d
 /// What one step would ask.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepEstimate {
-    /// The table it writes.
+    /// The table it writes, or `self-test`.
     pub table: String,
     /// The method behind it.
     pub method: String,
-    /// Units that have no row yet, as far as can be known before the run.
+    /// Units that have no row yet, as far as can be known before the run; 0 for the self-test, which has units of its own.
     pub n_units: u64,
     /// Calls.
     pub n_calls: u64,
@@ -40,11 +50,30 @@ pub struct StepEstimate {
     pub dollars: Option<f64>,
 }
 
-/// What a run with these settings would ask, step by step; nothing is sent.
+/// What a run with these settings would ask, the self-test first, then step by step; nothing is sent.
+///
+/// Replies that the store has already are not taken off: they cost nothing when they are asked for again.
 ///
 /// # Errors
 /// When a model cannot be loaded or the lake cannot be read.
 pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEstimate>> {
+    let queries = queries::pipeline(settings.queries.as_deref())?;
+    let methods = Methods::find(settings, session.methods())?;
+    let mut estimates = Vec::new();
+    if super::wants_selftest(settings, &steps(&queries, settings, &methods)?, &methods) {
+        for (named, tally) in selftest::estimate(&methods, session.methods(), settings.seed).await? {
+            estimates.push(estimate(session, SELFTEST, &named.label, named, 0, &tally)?);
+        }
+    }
+    estimates.extend(of_rest(session, settings).await?);
+    Ok(estimates)
+}
+
+/// As [`of_run`] after the self-test.
+///
+/// # Errors
+/// As [`of_run`].
+pub async fn of_rest(session: &Session, settings: &Settings) -> Result<Vec<StepEstimate>> {
     let queries = queries::pipeline(settings.queries.as_deref())?;
     let methods = Methods::find(settings, session.methods())?;
     let plan = Plan::new(session, settings)?;
@@ -53,100 +82,240 @@ pub async fn of_run(session: &Session, settings: &Settings) -> Result<Vec<StepEs
         n_units += settings.neurons.units(hook)?.units().len() as u64;
     }
     let mut estimates = Vec::new();
-    let mut calibrated = HashSet::new();
+    let mut rounds: HashMap<(String, String), u64> = HashMap::new();
     for step in steps(&queries, settings, &methods)? {
-        let mut named = methods.explainers.iter().chain(&methods.simulators).chain(&methods.scorers);
-        // A round of revision is labelled with its number after its explainer.
-        let is_behind = |named: &&Named| named.asks && step.label.split(", ").next() == Some(named.label.as_str());
-        let Some(named) = named.find(is_behind) else { continue };
-        if step.units_at_once.is_none() {
-            continue;
-        }
-        let tally = one_unit(&step, named, session.methods(), settings).await?;
-        let left = n_units.saturating_sub(done(session, &plan, &step).await?);
-        // All samples are simulated on split calibration; of a later round only what it wrote.
+        let Some(named) = method_of(&step, &methods).filter(|named| named.asks || named.embeds) else { continue };
+        let table = step.query.writes.clone().unwrap_or_default();
+        // On split calibration all samples are simulated first, then what each round of revision wrote.
         let on_calibration = step.value("split") == Some(&Parameter::Text("calibration".to_owned()));
-        let first = on_calibration
-            && calibrated.insert((step.value("explainer").map(ToString::to_string), named.source.clone()));
-        let n_texts = if first { settings.samples as u64 } else { 1 };
-        let times = |n: u64| n * left * n_texts;
-        let (prompt_tokens, completion_tokens) = (times(tally.prompt_tokens), times(tally.completion_tokens));
-        estimates.push(StepEstimate {
-            table: step.query.writes.clone().unwrap_or_default(),
-            method: step.label.clone(),
-            n_units: left,
-            n_calls: times(tally.n_calls),
-            prompt_tokens,
-            completion_tokens,
-            dollars: session.methods().models().dollars(&named.model.parse()?, prompt_tokens, completion_tokens),
+        let round = on_calibration.then(|| {
+            let explainer = ["explainer", "explainer_model"].map(|name| step.value(name).map(ToString::to_string));
+            let round = rounds.entry((format!("{explainer:?}"), named.source.clone())).or_insert(0);
+            *round += 1;
+            *round - 1
         });
+        let revises = step.query.name == "46_revisions";
+        let texts_a_unit = match (table.as_str(), round) {
+            ("explanations", _) if !revises => settings.samples as u64,
+            (_, Some(0)) => settings.samples as u64,
+            _ => 1,
+        };
+        let found = done(session, &plan, &step, &table, round, texts_a_unit).await?;
+        let n_texts = (n_units * texts_a_unit).saturating_sub(found.n_texts);
+        let mut tally = one_text(&step, &table, named, session.methods(), settings).await?;
+        for count in [&mut tally.n_calls, &mut tally.prompt_tokens, &mut tally.completion_tokens] {
+            *count *= n_texts;
+        }
+        let n_left = n_units.saturating_sub(found.n_units);
+        estimates.push(estimate(session, &table, &step.label, named, n_left, &tally)?);
     }
     Ok(estimates)
 }
 
-/// Units of the step's output that are there already.
-async fn done(session: &Session, plan: &Plan, step: &Step) -> Result<u64> {
-    let text = |name: &str| step.value(name).map(Parameter::to_sql);
-    let mut conditions = vec![
-        format!("model = {}", Parameter::Text(plan.model.id().to_owned()).to_sql()),
-        format!("corpus = {}", Parameter::Text(plan.settings.corpus_id()).to_sql()),
-    ];
-    for role in ["explainer", "simulator", "scorer"] {
-        let writes = step.value(&format!("{role}_source")).is_some();
-        if let (true, Some(method), Some(model)) = (writes, text(role), text(&format!("{role}_model"))) {
-            conditions.push(format!("{role} = {method} AND COALESCE({role}_model, '') = {model}"));
+/// What the rest of a run may take at most. Replies that are kept already are not taken off.
+pub(super) async fn rest_in_words(session: &Session, settings: &Settings) -> String {
+    let steps = match of_rest(session, settings).await {
+        Ok(steps) => steps,
+        Err(error) => {
+            tracing::debug!(%error, "the rest of a run cannot be estimated");
+            return "what the rest would cost is not known yet".to_owned();
         }
+    };
+    let tokens: u64 = steps.iter().map(|step| step.prompt_tokens + step.completion_tokens).sum();
+    let dollars = steps.iter().try_fold(0.0, |sum, step| Some(sum + step.dollars?));
+    let dollars = dollars.map_or_else(String::new, |dollars| format!(" ({dollars:.4} usd)"));
+    format!("at most {tokens} tokens{dollars} for the rest of the run")
+}
+
+fn estimate(
+    session: &Session,
+    table: &str,
+    method: &str,
+    named: &Named,
+    n_units: u64,
+    tally: &Tally,
+) -> Result<StepEstimate> {
+    let Tally { n_calls, prompt_tokens, completion_tokens } = *tally;
+    let dollars = session.methods().models().dollars(&named.model.parse()?, prompt_tokens, completion_tokens);
+    let (table, method) = (table.to_owned(), method.to_owned());
+    Ok(StepEstimate { table, method, n_units, n_calls, prompt_tokens, completion_tokens, dollars })
+}
+
+/// The role of the method that makes a table's rows.
+fn role(table: &str) -> Option<&'static str> {
+    match table {
+        "explanations" => Some("explainer"),
+        "simulations" => Some("simulator"),
+        "judgements" => Some("scorer"),
+        _ => None,
     }
-    if let (Some(split), true) = (text("split"), step.query.writes.as_deref() != Some("explanations")) {
-        conditions.push(format!("split = {split}"));
+}
+
+/// The method that makes a step's rows, where the step asks it anything.
+fn method_of<'a>(step: &Step, methods: &'a Methods) -> Option<&'a Named> {
+    let role = role(step.query.writes.as_deref()?)?;
+    let named = match role {
+        "explainer" => &methods.explainers,
+        "simulator" => &methods.simulators,
+        _ => &methods.scorers,
+    };
+    let source = step.value(&format!("{role}_source"))?;
+    named.iter().find(|named| *source == Parameter::Text(named.source.clone()))
+}
+
+/// What a step has made already, of the selected units.
+struct Found {
+    /// Explanations, or explanations simulated or judged.
+    n_texts: u64,
+    /// Units that have all of theirs.
+    n_units: u64,
+}
+
+/// What a step has made already. What the endpoint failed at does not count: it will be asked again.
+async fn done(
+    session: &Session,
+    plan: &Plan,
+    step: &Step,
+    table: &str,
+    round: Option<u64>,
+    texts_a_unit: u64,
+) -> Result<Found> {
+    let text = |value: &str| Parameter::Text(value.to_owned()).to_sql();
+    let value = |name: &str| step.value(name).map_or_else(|| "''".to_owned(), Parameter::to_sql);
+    let hooks: Vec<String> = plan.hook_points.iter().map(|hook| text(hook.name())).collect();
+    if hooks.is_empty() {
+        return Ok(Found { n_texts: 0, n_units: 0 });
     }
-    let table = step.query.writes.as_deref().unwrap_or_default();
+    let mut conditions = vec![
+        format!("t.model = {}", text(plan.model.id())),
+        format!("t.corpus = {}", text(&plan.settings.corpus_id())),
+        format!("t.hook_point IN ({})", hooks.join(", ")),
+        format!(
+            "e.explainer = {} AND COALESCE(e.explainer_model, '') = {}",
+            value("explainer"),
+            value("explainer_model")
+        ),
+    ];
+    if let NeuronSelection::Ranges(ranges) = &plan.settings.neurons {
+        let range =
+            |range: &std::ops::RangeInclusive<u32>| format!("t.neuron BETWEEN {} AND {}", range.start(), range.end());
+        conditions.push(format!("({})", ranges.iter().map(range).collect::<Vec<_>>().join(" OR ")));
+    }
+    if let Some(role) = role(table).filter(|_| table != "explanations") {
+        let model = value(&format!("{role}_model"));
+        conditions.push(format!("t.{role} = {} AND COALESCE(t.{role}_model, '') = {model}", value(role)));
+        conditions.push(format!(
+            "t.split = {}",
+            step.value("split").map_or_else(|| text(&plan.settings.score_split), Parameter::to_sql)
+        ));
+    }
+    let samples = plan.settings.samples;
+    // Of a round of revision what it wrote; where the best of several is chosen all of the first round; else whatever was chosen.
+    conditions.extend(match (table, step.value("round"), round) {
+        ("explanations", Some(Parameter::Integer(round)), _) => Some(format!("e.round = {round}")),
+        ("explanations", ..) | (_, _, Some(0)) => Some(format!("e.round = 0 AND e.sample_no < {samples}")),
+        (_, _, Some(round)) => Some(format!("e.round = {round}")),
+        _ => None,
+    });
+    let source = match table {
+        "explanations" => "explanations e JOIN explanations t ON t.explanation = e.explanation".to_owned(),
+        _ => format!("{table} t JOIN explanations e ON e.explanation = t.explanation"),
+    };
     let sql = format!(
-        "SELECT count(*) FROM (SELECT DISTINCT hook_point, neuron FROM {table} WHERE {})",
+        "SELECT CAST(COALESCE(sum(CASE WHEN n < {texts_a_unit} THEN n ELSE {texts_a_unit} END), 0) AS BIGINT) AS n_texts, \
+         count(*) FILTER (WHERE n >= {texts_a_unit}) AS n_units FROM (SELECT hook_point, neuron, count(*) AS n FROM \
+         (SELECT t.hook_point, t.neuron, e.explanation FROM {source} AND e.model = t.model AND e.hook_point = t.hook_point WHERE {} \
+         GROUP BY t.hook_point, t.neuron, e.explanation HAVING count(*) FILTER (WHERE {AT_ENDPOINT}) = 0) \
+         GROUP BY hook_point, neuron)",
         conditions.join(" AND ")
     );
     let batches = session.sql(&sql).await?.collect().await?;
-    let count = batches
-        .first()
-        .map(|batch| arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(batch.column(0)).value(0));
-    Ok(count.unwrap_or(0).max(0) as u64)
+    let number = |column: usize| {
+        let value = batches.first().map(|batch| batch.column(column).as_primitive::<Int64Type>().value(0));
+        value.unwrap_or(0).max(0) as u64
+    };
+    Ok(Found { n_texts: number(0), n_units: number(1) })
 }
 
-/// Calls for one unit.
-async fn one_unit(step: &Step, named: &Named, registry: &MethodRegistry, settings: &Settings) -> Result<Tally> {
-    let tokens: Vec<String> =
-        (0..settings.window_length).map(|i| if i == 0 { "The" } else { " word" }.to_owned()).collect();
-    let activations: Vec<f32> = (0..tokens.len()).map(|i| if i % 16 == 5 { 1.0 } else { 0.0 }).collect();
-    let nothing = || Error::internal("a step that asks has a model");
-    // Top and random windows, for the explanation and for its control.
+/// Whatever counts in the place of a method's model or encoder.
+enum Counter {
+    Model(Arc<Estimator>),
+    Encoder(Arc<EncoderEstimator>),
+}
+
+impl Counter {
+    fn of<M: Copy>(method: &Method<M>) -> Result<(Self, Method<M>)> {
+        let nothing = || Error::internal("a step that asks has a model or an encoder");
+        if let Some(model) = &method.model {
+            let counting = Arc::new(Estimator::new(Arc::clone(model)));
+            let model: Arc<dyn LanguageModel> = Arc::<Estimator>::clone(&counting);
+            return Ok((Self::Model(counting), Method { method: method.method, model: Some(model), encoder: None }));
+        }
+        let counting = Arc::new(EncoderEstimator::new(method.encoder.as_ref().ok_or_else(nothing)?.name()));
+        let encoder: Arc<dyn TextEncoder> = Arc::<EncoderEstimator>::clone(&counting);
+        Ok((Self::Encoder(counting), Method { method: method.method, model: None, encoder: Some(encoder) }))
+    }
+
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Model(model) => model.tally(),
+            Self::Encoder(encoder) => encoder.tally(),
+        }
+    }
+}
+
+/// Made-up windows. For an encoder, which is asked for each different word once, all words are different; language models are asked
+/// for each window anyhow.
+fn window(number: usize, length: usize) -> Vec<String> {
+    let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
+    let word = |i: usize| {
+        let n = number * length + i;
+        let word: String = [n / 17_576, n / 676, n / 26, n].into_iter().map(letter).collect();
+        if i == 0 { word } else { format!(" {word}") }
+    };
+    (0..length).map(word).collect()
+}
+
+/// Calls for one text of one unit.
+async fn one_text(
+    step: &Step,
+    table: &str,
+    named: &Named,
+    registry: &MethodRegistry,
+    settings: &Settings,
+) -> Result<Tally> {
+    // Top and random windows.
     let n_windows = 2 * settings.windows;
-    let estimator = match step.query.writes.as_deref() {
-        Some("explanations") => {
-            let method = registry.explainer(&named.source)?;
-            let estimator = Estimator::new(method.model.ok_or_else(nothing)?);
-            let record = EvidenceRecord { tokens, activations };
+    let windows: Vec<Vec<String>> =
+        (0..n_windows.max(2 * N_RECORDS)).map(|i| window(i, settings.window_length)).collect();
+    let activations: Vec<f32> = (0..settings.window_length).map(|i| if i % 16 == 5 { 1.0 } else { 0.0 }).collect();
+    // Empty replies cannot be read, which is no fault here: only what was asked counts.
+    let counter = match table {
+        "explanations" => {
+            let (counter, method) = Counter::of(&registry.explainer(&named.source)?)?;
+            let record =
+                |tokens: &Vec<String>| EvidenceRecord { tokens: tokens.clone(), activations: activations.clone() };
             let evidence = Evidence {
-                records: vec![record.clone(); N_RECORDS],
-                quiet: vec![record; N_RECORDS],
+                records: windows[..N_RECORDS].iter().map(record).collect(),
+                quiet: windows[N_RECORDS..2 * N_RECORDS].iter().map(record).collect(),
                 promoted: vec![" word".to_owned(); 10],
             };
-            let task = |sample_no: usize| explain::Task { evidence: evidence.clone(), sample_no: sample_no as u32 };
+            let task = |sample_no: u32| explain::Task { evidence: evidence.clone(), sample_no };
             // A round of revision asks twice, once for sentences and once for a text, with prompts about as long.
-            let n_calls = if step.query.name == "46_revisions" { 2 } else { settings.samples };
+            let n_calls = if step.query.name == "46_revisions" { 2 } else { 1 };
             let tasks: Vec<explain::Task> = (0..n_calls).map(task).collect();
-            // Empty replies cannot be read, which is no fault here: only what was asked counts.
-            let _ = explain::explain_all(method.method, Some(&estimator as &dyn LanguageModel), &tasks).await;
-            estimator
+            let _ = explain::explain_all(method.method, method.model.as_deref(), &tasks).await;
+            counter
         }
-        Some("judgements") => {
-            let method = registry.judge(&named.source)?;
-            let estimator = Estimator::new(method.model.ok_or_else(nothing)?);
-            let example = |i: usize| Example {
+        "judgements" => {
+            let (counter, method) = Counter::of(&registry.judge(&named.source)?)?;
+            let example = |(i, tokens): (usize, &Vec<String>)| Example {
                 tokens: tokens.clone(),
                 activations: activations.clone(),
                 activating: i < n_windows / 2,
             };
-            let examples: Vec<Example> = (0..n_windows).map(example).collect();
+            let examples: Vec<Example> = windows.iter().take(n_windows).enumerate().map(example).collect();
+            // The unit's own text, and as a control another's.
             let n_texts = if method.method.reads_explanation() { 2 } else { 1 };
             let task = |i: usize| judge::Task {
                 explanation: format!("{EXPLANATION} {i}"),
@@ -154,18 +323,22 @@ async fn one_unit(step: &Step, named: &Named, registry: &MethodRegistry, setting
                 seed: settings.seed,
             };
             let tasks: Vec<judge::Task> = (0..n_texts).map(task).collect();
-            let _ = judge::judge_all(method.method, Some(&estimator as &dyn LanguageModel), None, &tasks).await;
-            estimator
+            let _ = judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
+            counter
         }
         _ => {
-            let method = registry.simulator(&named.source)?;
-            let estimator = Estimator::new(method.model.ok_or_else(nothing)?);
-            let task = |_| simulate::Task { explanation: EXPLANATION.to_owned(), tokens: tokens.clone() };
-            let tasks: Vec<simulate::Task> = (0..2 * n_windows).map(task).collect();
-            let model = Some(&estimator as &dyn LanguageModel);
-            let _ = simulate::simulate_all(method.method, model, None, &tasks).await;
-            estimator
+            let (counter, method) = Counter::of(&registry.simulator(&named.source)?)?;
+            let own_and_control =
+                (0..2).flat_map(|text| windows.iter().take(n_windows).map(move |tokens| (text, tokens)));
+            let task = |(text, tokens): (usize, &Vec<String>)| simulate::Task {
+                explanation: format!("{EXPLANATION} {text}"),
+                tokens: tokens.clone(),
+            };
+            let tasks: Vec<simulate::Task> = own_and_control.map(task).collect();
+            let _ =
+                simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
+            counter
         }
     };
-    Ok(estimator.tally())
+    Ok(counter.tally())
 }

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::settings::{Regenerate, Settings};
+use crate::completions::http::Api;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::functions::FirstToken;
@@ -215,6 +216,8 @@ impl Default for Scores {
 pub struct LanguageModelSection {
     /// Address of the endpoint.
     pub base_url: Option<String>,
+    /// `chat` or `text`: the interface of the endpoint.
+    pub api: Api,
     /// Calls in flight.
     pub concurrency: usize,
     /// Calls a minute.
@@ -235,6 +238,7 @@ impl Default for LanguageModelSection {
     fn default() -> Self {
         Self {
             base_url: None,
+            api: Api::default(),
             concurrency: 32,
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -457,6 +461,7 @@ impl PipelineFile {
         limits.time_out = Duration::from_secs(section.time_out);
         Ok(LanguageModelOptions {
             base_url: section.base_url.clone(),
+            api: section.api,
             limits,
             placement,
             prices: section.prices.clone(),

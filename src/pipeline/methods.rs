@@ -1,6 +1,7 @@
 //! The explainers, simulators and scorers of a run.
 
 use super::settings::Settings;
+use crate::completions::model_name::{Engine, ModelName};
 use crate::error::{Error, Result};
 use crate::explanations::token_lookup::TOKEN_LOOKUP;
 use crate::functions::{Method, MethodRegistry};
@@ -21,6 +22,8 @@ pub struct Named {
     pub label: String,
     /// Whether it asks a language model.
     pub asks: bool,
+    /// Whether it asks an endpoint for vectors, which cost something too.
+    pub embeds: bool,
     /// SHA-256 of its prompt template, hex; `None` without a language model.
     pub prompt_hash: Option<String>,
 }
@@ -32,16 +35,19 @@ impl Named {
         prompt_hash: impl Fn(M) -> Option<String>,
     ) -> Self {
         let asks = found.model.is_some();
+        let at_endpoint = |name: &str| name.parse().is_ok_and(|name: ModelName| name.engine == Engine::OpenAi);
+        let embeds = found.encoder.as_ref().is_some_and(|encoder| at_endpoint(encoder.name()));
         let method = found.method.to_string();
         let model = found.model_name().unwrap_or_default();
         // The weights' hash is for tables.
         let shown = model.split('#').next().unwrap_or_default();
         Self {
-            label: if asks { format!("{method}@{shown}") } else { method.clone() },
+            label: if asks || embeds { format!("{method}@{shown}") } else { method.clone() },
             method,
             model,
             source: source.to_owned(),
             asks,
+            embeds,
             prompt_hash: prompt_hash(found.method).filter(|_| asks),
         }
     }

@@ -1,6 +1,7 @@
 //! The stages, run in the order of their files: bind parameters, stream rows, commit whole units.
 
 pub mod estimate;
+pub mod failures;
 pub mod file;
 pub mod history;
 pub mod methods;
@@ -18,12 +19,17 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
+use crate::completions::budget::Spent;
 use crate::error::Result;
 use crate::metrics::metrics;
+use crate::pipeline::failures::Failures;
 use crate::pipeline::methods::Methods;
 use crate::pipeline::settings::{Plan, Settings};
 use crate::pipeline::steps::{Step, steps};
 use crate::session::Session;
+
+/// What the trial of methods on planted units is called among the stages.
+pub const SELFTEST: &str = "self-test";
 
 /// What one step did.
 #[derive(Debug, Clone)]
@@ -42,8 +48,12 @@ pub struct StageReport {
     pub n_units: u64,
     /// Calls of language models that were answered now.
     pub n_calls: u64,
-    /// US dollars paid to language models.
+    /// US dollars paid to language models, as far as prices are known.
     pub cost: f64,
+    /// Those of the calls whose price is not known.
+    pub n_unpriced: u64,
+    /// Rows without a result.
+    pub failures: Failures,
     /// Time it took.
     pub took: Duration,
 }
@@ -71,12 +81,13 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
     let methods = Methods::find(settings, session.methods())?;
     let steps = steps(&queries, settings, &methods)?;
     let plan = Plan::new(session, settings)?;
-    // Steps left out by --from and --to ask nothing, and so need no trust.
-    if !settings.force && steps.iter().any(|step| step.units_at_once.is_some()) {
+    let mut reports = Vec::with_capacity(steps.len() + 1);
+    if wants_selftest(settings, &steps, &methods) {
+        let (start, before) = (Instant::now(), session.methods().models().spent());
         selftest::check(&methods, session.methods(), settings.seed).await?;
+        reports.push(selftest_report(&before, &session.methods().models().spent(), start.elapsed()));
     }
     observer.run_started(steps.len());
-    let mut reports = Vec::with_capacity(steps.len());
     for step in &steps {
         observer.stage_started(step);
         let start = Instant::now();
@@ -106,8 +117,17 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
             n_units: done.n_units,
             n_calls: spent.calls - before.calls,
             cost: spent.dollars - before.dollars,
+            n_unpriced: spent.unpriced_calls - before.unpriced_calls,
+            failures: done.failures,
             took: start.elapsed(),
         };
+        if let Some(failed) = report.failures.told() {
+            let (table, method) = (report.table.as_str(), report.label.as_str());
+            match report.failures.all_failed() {
+                true => tracing::warn!(table, method, failed, "not one row has a result"),
+                false => tracing::info!(table, method, failed, "some rows have no result"),
+            }
+        }
         metrics().stage(&report.stage, report.took, report.cost);
         metrics().units(&report.table).inc_by(report.n_units);
         metrics().model_calls(
@@ -133,4 +153,29 @@ pub async fn run(session: &Session, settings: &Settings, observer: &dyn Observer
         session.scratch().remove_finished()?;
     }
     Ok(reports)
+}
+
+/// Whether methods are tried on planted units first: those that ask a language model, unless the user trusts them. Steps left out by
+/// `--from` and `--to` ask nothing, and so need no trust.
+fn wants_selftest(settings: &Settings, steps: &[Step], methods: &Methods) -> bool {
+    !settings.force
+        && steps.iter().any(|step| step.units_at_once.is_some())
+        && methods.simulators.iter().chain(&methods.scorers).any(|method| method.asks)
+}
+
+/// The self-test as a line among the stages.
+fn selftest_report(before: &Spent, spent: &Spent, took: Duration) -> StageReport {
+    StageReport {
+        stage: SELFTEST.to_owned(),
+        table: SELFTEST.to_owned(),
+        label: String::new(),
+        n_rows: 0,
+        n_removed: 0,
+        n_units: 0,
+        n_calls: spent.calls - before.calls,
+        cost: spent.dollars - before.dollars,
+        n_unpriced: spent.unpriced_calls - before.unpriced_calls,
+        failures: Failures::default(),
+        took,
+    }
 }

@@ -24,6 +24,10 @@ use crate::tables::definition::TableDefinition;
 /// Where the relations of this module stand beside the lake's tables.
 const SCHEMA: &str = "incremental";
 
+/// Of a row `t`: whether it has no result because of the endpoint, so that the same question may have an answer another time. The
+/// texts of such faults begin with the model's name; a reply that was read and made no sense has another reason, and stays.
+pub(super) const AT_ENDPOINT: &str = "COALESCE(starts_with(t.reason, 'model ''openai:'), false)";
+
 /// Metrics that sum up simulations; those of judgements are the others.
 const OF_SIMULATIONS: &str = "'ev_correlation', 'explained_variance', 'rsquared_uncentred', 'absolute_dev_explained'";
 
@@ -73,7 +77,12 @@ impl<'a> Finder<'a> {
         run: &Run,
     ) -> Result<Self> {
         let finder = Self { session, step, plan, definition };
-        if plan.settings.regenerate == Regenerate::Changed {
+        let compares = match plan.settings.regenerate {
+            Regenerate::Changed => true,
+            Regenerate::Missing => finder.sums_up_endpoints(),
+            Regenerate::All => false,
+        };
+        if compares {
             finder.put_in_order(run).await?;
         }
         Ok(finder)
@@ -92,10 +101,24 @@ impl<'a> Finder<'a> {
         let conditions = self.conditions(hook);
         let mut reasons: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         match self.plan.settings.regenerate {
+            Regenerate::Missing if self.asks_endpoint() => {
+                self.add(&mut reasons, &self.failed_at_endpoint(column, &conditions)).await?;
+            }
+            Regenerate::Missing if self.sums_up_endpoints() => {
+                for query in self.upstream() {
+                    let sql = self.bind(query, hook)?;
+                    self.add(&mut reasons, &sql).await?;
+                }
+                // Whatever else changed is no concern of a run for what is missing.
+                reasons.retain(|_, why| why.iter().any(|why| why.ends_with(" were made anew")));
+            }
             Regenerate::Missing => return Ok(Outdated::default()),
             Regenerate::All => self.add(&mut reasons, &self.everything(column, &conditions)).await?,
             Regenerate::Changed => {
                 self.add(&mut reasons, &self.of_other_recipes(column, &conditions)).await?;
+                if self.asks_endpoint() {
+                    self.add(&mut reasons, &self.failed_at_endpoint(column, &conditions)).await?;
+                }
                 for query in self.upstream() {
                     let sql = self.bind(query, hook)?;
                     self.add(&mut reasons, &sql).await?;
@@ -203,6 +226,36 @@ impl<'a> Finder<'a> {
         )
     }
 
+    /// Whether the step asks an endpoint.
+    fn asks_endpoint(&self) -> bool {
+        let role = match self.definition.name.as_str() {
+            "explanations" => "explainer_model",
+            "simulations" => "simulator_model",
+            "judgements" => "scorer_model",
+            _ => return false,
+        };
+        self.is_of_endpoint(role)
+    }
+
+    /// Whether the step makes scores of what an endpoint said: they follow when what failed was asked again.
+    fn sums_up_endpoints(&self) -> bool {
+        let roles = ["simulator_model", "scorer_model"];
+        self.definition.name == "scores" && roles.into_iter().any(|role| self.is_of_endpoint(role))
+    }
+
+    fn is_of_endpoint(&self, role: &str) -> bool {
+        matches!(self.step.value(role), Some(Parameter::Text(model)) if model.starts_with("openai:"))
+    }
+
+    fn failed_at_endpoint(&self, column: &str, conditions: &[String]) -> String {
+        format!(
+            "SELECT DISTINCT CAST(t.{column} AS VARCHAR) AS key, 'the endpoint failed' AS reason FROM {} t {}WHERE {AT_ENDPOINT} AND {}",
+            self.definition.name,
+            self.of_explainer(),
+            qualified(conditions)
+        )
+    }
+
     /// Simulations and judgements do not say whose text they are about, and another explainer's are made by another step.
     fn of_explainer(&self) -> String {
         if !matches!(self.definition.name.as_str(), "simulations" | "judgements") {
@@ -278,7 +331,9 @@ impl<'a> Finder<'a> {
         let stored = StoredRun::all(self.session).await?;
         let places = self.recorded_at().await?;
         // Before the stage of the documents is over there is no hash of them, and only stages of units are compared by it.
-        let corpus_hash = match self.step.query.per {
+        // A run for what is missing asks for the order only.
+        let compares = self.plan.settings.regenerate == Regenerate::Changed;
+        let corpus_hash = match self.step.query.per.as_ref().filter(|_| compares) {
             Some(_) => self.plan.corpus_hash(self.session).await?,
             None => None,
         };

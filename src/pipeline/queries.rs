@@ -56,6 +56,7 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "scorer_agreement",
         "scorers_side_by_side",
         "searchable_explanations",
+        "simulation_failures",
     ),
     queries!(
         "api", Api:

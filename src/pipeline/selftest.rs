@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::failures::Failures;
 use super::methods::{Methods, Named};
 use crate::completions::LanguageModel;
+use crate::completions::estimate::{Estimator, Tally};
 use crate::error::{Error, Result};
 use crate::explanations::evidence::{Evidence, EvidenceRecord};
 use crate::explanations::explain;
@@ -119,11 +121,12 @@ pub async fn run(methods: &Methods, registry: &MethodRegistry, preset: &Preset, 
     let mut report = Report::default();
     let mut written = Vec::new();
     for named in &methods.simulators {
-        let outcomes = simulated(&registry.simulator(&named.source)?, &planted, preset, &candidates(&trials)).await?;
+        let method = registry.simulator(&named.source)?;
+        let (outcomes, _) = simulated(&method, &planted, preset, &candidates(&trials)).await?;
         report.add(&named.label, &planted.subject, &trials, &outcomes)?;
     }
     for named in &methods.scorers {
-        let outcomes = judged(&registry.judge(&named.source)?, &planted, preset, &trials).await?;
+        let (outcomes, _) = judged(&registry.judge(&named.source)?, &planted, preset, &trials).await?;
         report.add(&named.label, &planted.subject, &trials, &outcomes)?;
     }
     for named in &methods.explainers {
@@ -136,7 +139,7 @@ pub async fn run(methods: &Methods, registry: &MethodRegistry, preset: &Preset, 
 /// Refuses methods with a language model behind them that cannot tell true explanations from false ones, before any work.
 ///
 /// # Errors
-/// [`Error::Untrustworthy`] for the first, and whatever the models report.
+/// [`Error::Untrustworthy`] for the first, with the commonest reason where scores are missing, and whatever the models report.
 pub async fn check(methods: &Methods, registry: &MethodRegistry, seed: u64) -> Result<()> {
     let preset = Preset::SMALL;
     let asking = |named: &&Named| named.asks;
@@ -145,27 +148,65 @@ pub async fn check(methods: &Methods, registry: &MethodRegistry, seed: u64) -> R
     }
     let planted = Planted::new(seed)?;
     let trials = planted.subject.trials(&preset, seed);
-    let refuse = |kind: &'static str, named: &Named, outcomes: &[Vec<Outcome>]| -> Result<()> {
+    let refuse = |kind: &'static str, named: &Named, outcomes: &[Vec<Outcome>], failures: &Failures| -> Result<()> {
         let ranking = Ranking::of(&trials, outcomes)?;
         tracing::info!(method = named.label, found = ranking.found(), "self-test");
         match ranking.verdict() {
             Verdict::CanTell => Ok(()),
             Verdict::CannotTell | Verdict::Undecided => {
-                Err(Error::Untrustworthy { kind, method: named.label.clone(), found: ranking.found() })
+                let failed = failures.told().map_or_else(String::new, |told| format!("; of the windows {told}"));
+                let found = format!("{}{failed}", ranking.found());
+                Err(Error::Untrustworthy { kind, method: named.label.clone(), found })
             }
         }
     };
     for named in methods.simulators.iter().filter(asking) {
-        let outcomes = simulated(&registry.simulator(&named.source)?, &planted, &preset, &candidates(&trials)).await?;
-        refuse("simulator", named, &outcomes)?;
+        let method = registry.simulator(&named.source)?;
+        let (outcomes, failures) = simulated(&method, &planted, &preset, &candidates(&trials)).await?;
+        refuse("simulator", named, &outcomes, &failures)?;
     }
     for named in methods.scorers.iter().filter(asking) {
         let method = registry.judge(&named.source)?;
         if method.method.reads_explanation() {
-            refuse("scorer", named, &judged(&method, &planted, &preset, &trials).await?)?;
+            let (outcomes, failures) = judged(&method, &planted, &preset, &trials).await?;
+            refuse("scorer", named, &outcomes, &failures)?;
         }
     }
     Ok(())
+}
+
+/// What [`check`] asks of each method's model; nothing is sent. Empty where no method has one.
+///
+/// # Errors
+/// As for finding the methods.
+pub async fn estimate<'a>(
+    methods: &'a Methods,
+    registry: &MethodRegistry,
+    seed: u64,
+) -> Result<Vec<(&'a Named, Tally)>> {
+    let preset = Preset::SMALL;
+    let planted = Planted::new(seed)?;
+    let trials = planted.subject.trials(&preset, seed);
+    let nothing = || Error::internal("a method that asks has a model");
+    let mut tallies = Vec::new();
+    for named in methods.simulators.iter().filter(|named| named.asks) {
+        let found = registry.simulator(&named.source)?;
+        let counting = Arc::new(Estimator::new(found.model.clone().ok_or_else(nothing)?));
+        let method = Method { model: Some(Arc::clone(&counting) as Arc<dyn LanguageModel>), ..found };
+        // Empty replies cannot be read, which is no fault here: only what was asked counts.
+        let _ = simulated(&method, &planted, &preset, &candidates(&trials)).await;
+        tallies.push((named, counting.tally()));
+    }
+    for named in methods.scorers.iter().filter(|named| named.asks) {
+        let found = registry.judge(&named.source)?;
+        if found.method.reads_explanation() {
+            let counting = Arc::new(Estimator::new(found.model.clone().ok_or_else(nothing)?));
+            let method = Method { model: Some(Arc::clone(&counting) as Arc<dyn LanguageModel>), ..found };
+            let _ = judged(&method, &planted, &preset, &trials).await;
+            tallies.push((named, counting.tally()));
+        }
+    }
+    Ok(tallies)
 }
 
 /// Texts to score, `[trials, candidates]`, with the unit of each trial.
@@ -180,7 +221,7 @@ async fn simulated(
     planted: &Planted,
     preset: &Preset,
     texts: &[(usize, Vec<String>)],
-) -> Result<Vec<Vec<Outcome>>> {
+) -> Result<(Vec<Vec<Outcome>>, Failures)> {
     if matches!(method.method, Simulator::TokenLookup) {
         return Err(Error::MethodModel {
             kind: "simulator",
@@ -198,6 +239,8 @@ async fn simulated(
     }
     let results =
         simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
+    let mut failures = Failures::default();
+    results.iter().for_each(|result| failures.one(result.as_ref().err().map(String::as_str)));
     let mut results = results.into_iter();
     let mut outcomes = Vec::with_capacity(texts.len());
     for ((_, texts), windows) in texts.iter().zip(&windows) {
@@ -218,7 +261,7 @@ async fn simulated(
         }
         outcomes.push(of_trial);
     }
-    Ok(outcomes)
+    Ok((outcomes, failures))
 }
 
 /// The judge's headline metric over the windows of a unit.
@@ -227,7 +270,7 @@ async fn judged(
     planted: &Planted,
     preset: &Preset,
     trials: &[Trial],
-) -> Result<Vec<Vec<Outcome>>> {
+) -> Result<(Vec<Vec<Outcome>>, Failures)> {
     if !method.method.reads_explanation() {
         return Err(Error::MethodModel {
             kind: "scorer",
@@ -249,6 +292,8 @@ async fn judged(
     }
     let judged = judge::judge_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
     let headline = method.method.metrics()[0];
+    let mut failures = Failures::default();
+    judged.iter().flatten().for_each(|judgement| failures.one(judgement.reason.as_deref()));
     let mut scores = tasks.iter().zip(judged).map(|(task, judgements)| {
         let judgements: Vec<classification::Judged> = task
             .examples
@@ -264,7 +309,8 @@ async fn judged(
         let summary = summaries.iter().find(|summary| summary.metric.as_str() == headline);
         Outcome::from(summary.and_then(|summary| summary.value.ok()))
     });
-    Ok(trials.iter().map(|trial| scores.by_ref().take(trial.candidates.len()).collect()).collect())
+    let outcomes = trials.iter().map(|trial| scores.by_ref().take(trial.candidates.len()).collect()).collect();
+    Ok((outcomes, failures))
 }
 
 async fn explained(
@@ -289,7 +335,7 @@ async fn explained(
             (trial.unit, vec![own, truth(trial)])
         })
         .collect();
-    let scores = simulated(&registry.simulator(&simulator.source)?, planted, preset, &scored).await?;
+    let (scores, _) = simulated(&registry.simulator(&simulator.source)?, planted, preset, &scored).await?;
     let number = |outcome: &Outcome| match outcome {
         Outcome::Score(score) => Some(*score),
         Outcome::Flat | Outcome::Missing => None,

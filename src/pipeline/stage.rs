@@ -10,6 +10,8 @@ use deltalake::DeltaTable;
 use futures::StreamExt;
 
 use super::Observer;
+use super::estimate;
+use super::failures::Failures;
 use super::outdated::{Finder, Outdated};
 use super::queries::{Parameter, Query};
 use super::runs::Run;
@@ -38,7 +40,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const TRIES: u32 = 8;
 
 /// What a stage did.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Done {
     /// Rows committed.
     pub n_rows: usize,
@@ -46,6 +48,8 @@ pub struct Done {
     pub n_removed: usize,
     /// Units that rows were written of.
     pub n_units: u64,
+    /// Rows without a result.
+    pub failures: Failures,
 }
 
 /// Runs a stage, once or for each hook point.
@@ -88,6 +92,7 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         n_rows: 0,
         n_written_units: 0,
         n_removed: 0,
+        failures: Failures::default(),
     };
     if let Some(column) = query.resume.as_deref() {
         stage.in_turn(Part::Rest(column)).await?;
@@ -106,7 +111,12 @@ pub async fn run(session: &Session, step: &Step, plan: &Plan, observer: &dyn Obs
         let cost = session.methods().models().spent().dollars - stage.spent_before.dollars;
         stage.run.finish(session, stage.n_rows, cost).await?;
     }
-    Ok(Done { n_rows: stage.n_rows, n_removed: stage.n_removed, n_units: stage.n_written_units })
+    Ok(Done {
+        n_rows: stage.n_rows,
+        n_removed: stage.n_removed,
+        n_units: stage.n_written_units,
+        failures: stage.failures,
+    })
 }
 
 /// What a stage does between two waits for its turn.
@@ -147,6 +157,7 @@ struct Stage<'a> {
     /// … units that they are of, and keys whose rows were taken away.
     n_written_units: u64,
     n_removed: usize,
+    failures: Failures,
 }
 
 /// A table as it was before a query was planned; none where it was never written.
@@ -259,7 +270,7 @@ impl Stage<'_> {
             let bounds = [("first_neuron", *first), ("last_neuron", *last)];
             let before = self.n_rows;
             match self.units(hook, &bounds).await {
-                Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook)),
+                Err(error) if error.is_budget_reached() => return Err(self.over_budget(error, hook).await),
                 other => other?,
             }
             self.n_done += units.len();
@@ -282,7 +293,8 @@ impl Stage<'_> {
 
     /// Rows out of date that nothing took the place of: what they were made of is gone.
     async fn drop_outdated(&mut self) -> Result<()> {
-        if self.outdated.keys.is_empty() {
+        // A run for what is missing takes nothing away: what failed at the endpoint stays until there is something in its place.
+        if self.outdated.keys.is_empty() || self.plan.settings.regenerate == Regenerate::Missing {
             return Ok(());
         }
         let n_keys = self.outdated.keys.len();
@@ -337,13 +349,14 @@ impl Stage<'_> {
         Ok(units)
     }
 
-    /// What was done when the money ran out, and what the rest of the stage may cost.
-    fn over_budget(&self, error: Error, hook: &HookPoint) -> Error {
+    /// What was done when the money ran out, and what the rest of the stage may cost; where no lot has ended yet by which to tell, what
+    /// the rest of the run may cost at most.
+    async fn over_budget(&self, error: Error, hook: &HookPoint) -> Error {
         let spent = self.session.methods().models().spent();
         let before = &self.spent_before;
         let tokens = spent.prompt_tokens + spent.completion_tokens - before.prompt_tokens - before.completion_tokens;
         let rest = match self.n_done_now {
-            0 => "what the rest would cost is not known yet".to_owned(),
+            0 => Box::pin(estimate::rest_in_words(self.session, &self.plan.settings)).await,
             done => {
                 let times = (self.total as usize).saturating_sub(self.n_done) as f64 / done as f64;
                 let dollars = match spent.unpriced_calls {
@@ -354,8 +367,8 @@ impl Stage<'_> {
             }
         };
         error.with_progress(&format!(
-            "stage '{}' at hook point '{hook}': {} of {} units done, {rest}",
-            self.query.name, self.n_done, self.total
+            "{} calls answered and kept; stage '{}' at hook point '{hook}': {} of {} units done, {rest}",
+            spent.calls, self.query.name, self.n_done, self.total
         ))
     }
 
@@ -547,6 +560,7 @@ impl Stage<'_> {
     }
 
     fn count(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.failures.add(&self.definition.name, batch);
         let unit = self.query.unit.as_deref().unwrap_or("row");
         if let Some(column) = &self.query.unit {
             let values = self.unit_column(batch, column)?;

@@ -9,6 +9,7 @@ use super::distribution::Numbers;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
 use super::simulate::{Simulation, Task, failure};
 use crate::completions::LanguageModel;
+use crate::completions::fitting::read_slots_fitting;
 use crate::completions::request::Message;
 use crate::completions::slots::{Piece, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
@@ -36,11 +37,7 @@ pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Resul
         let Prompt { messages, answer, .. } = fit(model, |n_examples| prompt(task, scale, n_examples))?;
         Ok(SlotPrompt { messages, answer, candidates: scale.numbers() })
     };
-    let prompts: Vec<SlotPrompt> = tasks.iter().map(slot_prompt).collect::<Result<_>>()?;
-    let readings = model.read_slots_all(&prompts).await;
-    if readings.len() != tasks.len() {
-        return Err(Error::internal(format!("expected slots of {} prompts, got {}", tasks.len(), readings.len())));
-    }
+    let readings = read_slots_fitting(model, tasks.len(), |i| slot_prompt(&tasks[i])).await?;
     let mut simulations = Vec::with_capacity(tasks.len());
     for (task, reading) in tasks.iter().zip(readings) {
         simulations.push(match reading {

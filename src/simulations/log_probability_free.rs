@@ -8,9 +8,10 @@ use super::numbered_reply::read;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
 use super::simulate::{Simulation, Task, failure};
 use crate::completions::LanguageModel;
+use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::{Finish, Reply};
 use crate::completions::request::{Call, Message, Purpose, Request};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Simulates windows; see [`super::simulate::simulate_all`].
 pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
@@ -19,11 +20,7 @@ pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Resul
         let prompt = fit(model, |n_examples| Prompt { max_tokens, ..prompt(task, n_examples) })?;
         Ok(Call::first(Purpose::Simulate, Request::greedy(prompt.messages, max_tokens)))
     };
-    let calls: Vec<Call> = tasks.iter().map(call).collect::<Result<_>>()?;
-    let replies = model.complete_all(&calls).await;
-    if replies.len() != tasks.len() {
-        return Err(Error::internal(format!("expected {} replies, got {}", tasks.len(), replies.len())));
-    }
+    let replies = complete_fitting(model, tasks.len(), |i| call(&tasks[i])).await?;
     let mut simulations = Vec::with_capacity(tasks.len());
     for (task, reply) in tasks.iter().zip(replies) {
         simulations.push(match reply {

@@ -6,11 +6,12 @@
 
 use super::distribution::Numbers;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
-use super::simulate::{Simulation, Task, failure};
-use crate::completions::LanguageModel;
+use super::simulate::{Simulation, Task, failure, passes};
+use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::{GeneratedToken, Reply};
 use crate::completions::request::{Call, Message, Purpose, Request};
-use crate::error::{Error, Result};
+use crate::completions::{LanguageModel, reply_log_probabilities_missing};
+use crate::error::Result;
 
 /// Alternatives told for the reply's first tokens: as many as the endpoints give at most.
 const TOP_LOGPROBS: u32 = 20;
@@ -21,15 +22,13 @@ const MAX_TOKENS: u32 = 2;
 /// Calls handed to the engine together, so that requests of many windows do not fill the memory.
 const CALLS: usize = 8192;
 
+/// Calls that are made one after the other until a reply tells whether the model gives log-probabilities.
+const PROBES: usize = 8;
+
 /// Simulates windows; see [`super::simulate::simulate_all`].
 pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
     if !model.abilities().reply_log_probabilities {
-        return Err(Error::LogProbabilitiesMissing {
-            model: model.name().to_string(),
-            what: "simulator 'one_at_a_time'".to_owned(),
-            kind: "log-probabilities of the reply",
-            instead: "use log_probability_free".to_owned(),
-        });
+        return Err(reply_log_probabilities_missing(model.name()));
     }
     let scale = Scale::of(model, "one_at_a_time")?;
     let mut simulations = Vec::with_capacity(tasks.len());
@@ -52,18 +51,30 @@ async fn simulate_some(
     tasks: &[Task],
     scale: Scale,
 ) -> Result<Vec<Result<Simulation, String>>> {
-    let mut calls = Vec::new();
-    for task in tasks {
-        for position in 0..task.tokens.len() {
-            let Prompt { messages, .. } = fit(model, |n_examples| prompt(task, position, scale, n_examples))?;
-            let request = Request { top_logprobs: TOP_LOGPROBS, ..Request::greedy(messages, MAX_TOKENS) };
-            calls.push(Call::first(Purpose::Simulate, request));
+    let places: Vec<(&Task, usize)> =
+        tasks.iter().flat_map(|task| (0..task.tokens.len()).map(move |position| (task, position))).collect();
+    let call = |(task, position): (&Task, usize)| {
+        let Prompt { messages, .. } = fit(model, |n_examples| prompt(task, position, scale, n_examples))?;
+        let request = Request { top_logprobs: TOP_LOGPROBS, ..Request::greedy(messages, MAX_TOKENS) };
+        Ok(Call::first(Purpose::Simulate, request))
+    };
+    let mut replies: Vec<Result<Reply>> = Vec::with_capacity(places.len());
+    // An endpoint may take no notice of the wish for log-probabilities: one reply without them is paid for, and not all.
+    while replies.len() < places.len().min(PROBES) {
+        let place = places[replies.len()];
+        replies.extend(complete_fitting(model, 1, |_| call(place)).await?);
+        match replies.last() {
+            Some(Ok(reply)) if reply.tokens.iter().any(|token| !token.text.is_empty()) => break,
+            Some(Ok(reply)) if !reply.text.trim().is_empty() => {
+                return Err(reply_log_probabilities_missing(model.name()));
+            }
+            Some(Err(error)) if !passes(error) => break,
+            _ => {}
         }
     }
-    let n_calls = calls.len();
-    let mut replies = model.complete_all(&calls).await;
-    if replies.len() != n_calls {
-        return Err(Error::internal(format!("expected {n_calls} replies, got {}", replies.len())));
+    let rest = &places[replies.len()..];
+    if !matches!(replies.last(), Some(Err(error)) if !passes(error)) {
+        replies.extend(complete_fitting(model, rest.len(), |i| call(rest[i])).await?);
     }
     let mut replies = replies.drain(..);
     let mut simulations = Vec::with_capacity(tasks.len());
@@ -76,6 +87,7 @@ async fn simulate_some(
                     completions.extend(reply.key);
                 }
                 Err(error) => {
+                    // Of a window with a token that could not be asked about the reason is told, should there be no number at all.
                     reason = Some(failure(error)?);
                     numbers.push(None);
                 }

@@ -91,10 +91,10 @@ fn matched(task: &Task) -> Result<Simulation, String> {
 /// # Errors
 /// The fault itself, where it would meet every window: the network, the key, the budget, an unknown model.
 pub(super) fn failure(error: Error) -> Result<String> {
-    match error {
-        Error::ReplyMalformed { .. } => Ok(error.to_string()),
-        // 400 and 422 are said of one request: its length, or a content filter.
-        Error::CompletionRefused { status: 400 | 413 | 422, .. } => Ok(error.to_string()),
-        _ => Err(error),
-    }
+    if passes(&error) { Ok(error.to_string()) } else { Err(error) }
+}
+
+/// Whether a fault is one of a single window: 400 and 422 are said of one request, its length or what a filter finds in it.
+pub(super) fn passes(error: &Error) -> bool {
+    matches!(error, Error::ReplyMalformed { .. } | Error::CompletionRefused { status: 400 | 413 | 422, .. })
 }

@@ -99,12 +99,13 @@ fn queries_are_listed_and_shown() {
       explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
       latent_differences         Every latent of every crosscoder at its first model and at each other one: relative decoder norm, and the class by it: only_model, shared, only_other, between.
       latent_statistics          Every latent of every encoded autoencoder: how often and how strongly it fires, and its class by that: dead, rare, usual, dense.
-      neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
+      neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each. A round of revision counts with the reply that holds its text only.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
       scorer_agreement           How far two scorers agree on the order of an explainer's explanations: Spearman's rank correlation, and on how many.
-      scorers_side_by_side       One row per explanation: its headline numbers side by side, the best of each kind of scorer, each with its control.
+      scorers_side_by_side       One row per explanation: its headline numbers side by side, the best of each kind of scorer, each with the control of that same row.
       searchable_explanations    One row per explanation that has a text: its unit, explainer and text, its best score (ev_correlation, top and random windows, split valid), and the unit's density and largest activation.
+      simulation_failures        How many windows each simulator failed on, and how many tokens of the others it left without a value.
     pipeline
       00_documents               Reads the texts of a corpus.
       10_token_sequences         Cuts every document into windows of tokens and gives each its split.

@@ -21,6 +21,8 @@ mod durable_replies;
 #[cfg(test)]
 mod echo;
 #[cfg(test)]
+mod endpoint_faults;
+#[cfg(test)]
 mod exchange_formats;
 #[cfg(test)]
 mod fake_model;

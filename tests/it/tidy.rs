@@ -119,6 +119,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "completions",
             "documents",
+            "embeddings",
             "error",
             "explanations",
             "functions",

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::wire::{self, Answer, LogProbabilities};
-use super::{HttpModel, count, estimated_tokens};
+use super::{HttpModel, count, estimated_tokens, names_log_probabilities};
 use crate::completions::budget::Amount;
 use crate::completions::slots::{Continuation, Piece, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
@@ -146,9 +146,10 @@ impl HttpModel {
                 Err(Error::CompletionRefused { status, reason, .. }) if cannot_echo(status, &reason) => {
                     return Ok((None, Amount { prompt_tokens: 0, completion_tokens: 0, dollars: Some(0.0) }));
                 }
-                Err(Error::CompletionRefused { status: 400 | 422, reason, .. })
-                    if !few && reason.contains("logprobs") =>
-                {
+                Err(Error::CompletionRefused { status: 400 | 422, reason, .. }) if names_log_probabilities(&reason) => {
+                    if few {
+                        return Ok((None, Amount { prompt_tokens: 0, completion_tokens: 0, dollars: Some(0.0) }));
+                    }
                     self.takes_few_log_probabilities.store(true, Ordering::Relaxed);
                 }
                 Err(error) => return Err(error),

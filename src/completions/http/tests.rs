@@ -79,6 +79,54 @@ fn an_estimate_is_rather_too_high() {
 }
 
 #[test]
+fn only_another_interface_is_a_part_of_the_key() {
+    let base_url: Url = "http://127.0.0.1:1/v1".parse().unwrap();
+    let model = |api: Api| {
+        let options = HttpOptions {
+            base_url: base_url.clone(),
+            api,
+            key: None,
+            limits: Arc::new(Limits::new(crate::completions::limits::LimitOptions::default())),
+            budget: Arc::new(Budget::new(None)),
+            prices: Arc::new(Prices::embedded().unwrap()),
+            counts_only: true,
+        };
+        HttpModel::new("openai:m".parse().unwrap(), options).unwrap()
+    };
+    let call = Call::first(Purpose::Explain, Request::greedy(vec![Message::user("q")], 4));
+    let (chat, text) = (model(Api::Chat), model(Api::Text));
+    // What was stored before there was a choice is found.
+    assert_eq!(chat.key_of(&call), call.key(chat.name()));
+    assert_ne!(text.key_of(&call), chat.key_of(&call));
+}
+
+#[test]
+fn a_context_that_was_told_is_never_taken_for_longer() {
+    let base_url: Url = "http://127.0.0.1:1/v1".parse().unwrap();
+    let key = ApiKey::choose(&base_url, |_| Some("token".to_owned()));
+    let options = HttpOptions {
+        base_url,
+        api: Api::Chat,
+        key,
+        limits: Arc::new(Limits::new(crate::completions::limits::LimitOptions::default())),
+        budget: Arc::new(Budget::new(None)),
+        prices: Arc::new(Prices::embedded().unwrap()),
+        counts_only: true,
+    };
+    let model = HttpModel::new("openai:m".parse().unwrap(), options).unwrap();
+    assert_eq!(model.abilities().context_length, None);
+    model.learn_context(1_200, 1_000, 800);
+    assert_eq!(model.abilities().context_length, Some(800));
+    // Thought to be 700 tokens and really 1,000: of 800 real ones are 560 thought ones.
+    model.learn_context(700, 1_000, 800);
+    assert_eq!(model.abilities().context_length, Some(560));
+    model.learn_context(1_200, 1_000, 800);
+    assert_eq!(model.abilities().context_length, Some(560));
+    // Too short a key to be looked for.
+    assert_eq!(model.scrubbed("a token"), "a token");
+}
+
+#[test]
 fn what_an_endpoint_says_is_cut_to_a_line() {
     assert_eq!(refusal::shortened(" a\n  b\t"), "a b");
     let long = refusal::shortened(&"ä".repeat(1_000));

@@ -16,15 +16,33 @@ pub(super) struct Quirks {
     pub(super) max_completion_tokens: bool,
     /// No `temperature` and no `top_p`.
     pub(super) no_sampling: bool,
+    /// No more alternatives than [`FEW_LOG_PROBABILITIES`].
+    pub(super) few_log_probabilities: bool,
+    /// No log-probabilities at all.
+    pub(super) no_log_probabilities: bool,
+}
+
+/// Alternatives that every endpoint with log-probabilities tells.
+pub(super) const FEW_LOG_PROBABILITIES: u32 = 5;
+
+impl Quirks {
+    fn top_logprobs(self, request: &Request) -> u32 {
+        match self {
+            Self { no_log_probabilities: true, .. } => 0,
+            Self { few_log_probabilities: true, .. } => request.top_logprobs.min(FEW_LOG_PROBABILITIES),
+            _ => request.top_logprobs,
+        }
+    }
 }
 
 /// A body for `/chat/completions`.
 pub(super) fn chat_body(model: &str, request: &Request, quirks: Quirks) -> Value {
     let mut body = json!({ "model": model, "messages": request.messages });
     common(&mut body, request, quirks);
-    if request.top_logprobs > 0 {
+    let top_logprobs = quirks.top_logprobs(request);
+    if top_logprobs > 0 {
         body["logprobs"] = json!(true);
-        body["top_logprobs"] = json!(request.top_logprobs);
+        body["top_logprobs"] = json!(top_logprobs);
     }
     body
 }
@@ -33,8 +51,9 @@ pub(super) fn chat_body(model: &str, request: &Request, quirks: Quirks) -> Value
 pub(super) fn text_body(model: &str, request: &Request, quirks: Quirks) -> Value {
     let mut body = json!({ "model": model, "prompt": plain_text(&request.messages) });
     common(&mut body, request, quirks);
-    if request.top_logprobs > 0 {
-        body["logprobs"] = json!(request.top_logprobs);
+    let top_logprobs = quirks.top_logprobs(request);
+    if top_logprobs > 0 {
+        body["logprobs"] = json!(top_logprobs);
     }
     body
 }
@@ -190,9 +209,20 @@ pub(super) struct Vector {
     pub(super) embedding: Vec<f32>,
 }
 
-/// Reads an answer that [`check`] let pass.
-pub(super) fn answer(text: &str) -> Result<Answer, String> {
-    serde_json::from_str(text).map_err(|e| e.to_string())
+/// Reads an answer that [`check`] let pass. `scrub` sees every text in it, and never a field's name.
+pub(super) fn answer(text: &str, scrub: impl Fn(&mut String)) -> Result<Answer, String> {
+    let mut value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    each_text(&mut value, &scrub);
+    Answer::deserialize(value).map_err(|e| e.to_string())
+}
+
+fn each_text(value: &mut Value, change: &impl Fn(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| each_text(value, change)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| each_text(value, change)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The reply in an answer; its counts and its cost are the caller's.

@@ -95,13 +95,27 @@ async fn a_fault_that_meets_all_ends_the_asking() {
 }
 
 #[tokio::test]
+async fn windows_in_which_a_neuron_fires_are_no_contrast() {
+    let model = Scripted::saying("kings");
+    let firing = "The| queen#2| sat| alone";
+    let both = evidence(&["The| old| king#10| sat"], &[firing, "A| servant#1| stood| up"]);
+    let written = explain_all(Explainer::Contrastive, Some(&model), &[task(both, 0)]).await.unwrap();
+    assert!(written[0].is_ok());
+    let asked = text_of(&model.asked().remove(0).request);
+    assert!(asked.contains("A servant stood up") && !asked.contains("sat alone"), "{asked}");
+    let only = evidence(&["The| old| king#10| sat"], &[firing]);
+    let written = explain_all(Explainer::Contrastive, Some(&model), &[task(only, 0)]).await.unwrap();
+    assert!(written[0].as_ref().unwrap_err().contains("in which the neuron is silent"), "{written:?}");
+}
+
+#[tokio::test]
 async fn what_an_explainer_lacks_is_said() {
     let model = Scripted::saying("kings");
     let bare = [task(evidence(&["a#1"], &[]), 0)];
     let reason = async |explainer| explain_all(explainer, Some(&model), &bare).await.unwrap().remove(0).unwrap_err();
     assert_eq!(
         reason(Explainer::Contrastive).await,
-        "explainer 'contrastive' needs windows in which the neuron is silent, got none"
+        "explainer 'contrastive' needs windows in which the neuron is silent, at most at a tenth of its maximum, got none"
     );
     assert_eq!(
         reason(Explainer::Logits).await,

@@ -159,7 +159,7 @@ async fn simulators_say_what_they_lack() {
     model.abilities.reply_log_probabilities = false;
     for simulator in [Simulator::AllAtOnce, Simulator::OneAtATime] {
         let error = simulate(simulator, &model, task("cats", &["a"])).await.unwrap_err().to_string();
-        assert!(error.contains("; use log_probability_free"), "{error}");
+        assert!(error.contains("; use log_probability_free") || error.contains("; the simulators log_prob"), "{error}");
     }
     for simulator in Simulator::ALL {
         let without = simulate_all(simulator, None, None, &[task("cats", &["a"])]).await;
@@ -236,6 +236,21 @@ async fn one_at_a_time_asks_about_every_token_with_the_text_so_far() {
     assert_eq!(got.expected.pop().unwrap(), None);
     close(&got.expected, &[Some(0.9), Some(8.1)]);
     assert_eq!(got.n_unread, 1);
+}
+
+/// One call, whatever the number of windows.
+#[tokio::test]
+async fn a_model_that_takes_no_notice_of_log_probabilities_is_asked_once() {
+    let n_calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&n_calls);
+    let model = Scripted::replying(move |_| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(text("7"))
+    });
+    let tasks = [task("cats", &["My", " cat"]), task("dogs", &["My", " dog"])];
+    let error = simulate_all(Simulator::OneAtATime, Some(&model), None, &tasks).await.unwrap_err();
+    assert!(matches!(error, Error::LogProbabilitiesMissing { .. }), "{error}");
+    assert_eq!(n_calls.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
