@@ -17,7 +17,7 @@ here AS (
         FROM known
         WHERE hook_point = $hook_point
         UNION ALL
-        SELECT value AS neuron, NULL AS layer, NULL AS present
+        SELECT CAST(value AS INT) AS neuron, NULL AS layer, NULL AS present
         FROM generate_series($first_neuron, $last_neuron)
     )
     GROUP BY neuron

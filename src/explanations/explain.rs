@@ -127,7 +127,7 @@ fn fault(explainer: Explainer, evidence: &Evidence) -> Option<String> {
     let lacks = |what: &str| Some(format!("explainer '{explainer}' needs {what}, got none"));
     evidence.fault().or_else(|| match () {
         () if explainer.needs_quiet() && !evidence.quiet.iter().any(|record| is_silent(evidence, record)) => {
-            lacks("windows in which the neuron is silent, at most at a tenth of its maximum,")
+            lacks("windows in which the neuron is silent, at most at a tenth of its maximum")
         }
         () if explainer.needs_promoted() && evidence.promoted.is_empty() => {
             lacks("tokens that the neuron makes likelier")

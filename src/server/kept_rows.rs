@@ -87,6 +87,8 @@ impl KeptRows {
 impl Block {
     async fn read(gate: &Gate, sql: &str, limit: i64) -> Result<Arc<Self>> {
         let (schema, batches) = gate.rows(sql).await?;
+        // The types that the rows have: a plan's own, before its parts were made to agree, may be others.
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
         let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let whole = n_rows < limit as usize;
         let rows = match whole {
