@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringArray};
-use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::eq;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -110,8 +110,9 @@ impl Asked {
     /// Drops the rows whose text in a column is another.
     pub(crate) fn keep_text(&mut self, column: &str, text: &str) -> Result<()> {
         for batch in &mut self.batches {
-            let texts = batch.column(batch.schema().index_of(column)?);
-            let same = eq(texts, &StringArray::new_scalar(text))?;
+            // The engine shows texts in a form of its own choice.
+            let texts = cast(batch.column(batch.schema().index_of(column)?), &DataType::Utf8)?;
+            let same = eq(&texts, &StringArray::new_scalar(text))?;
             *batch = filter_record_batch(batch, &same)?;
         }
         Ok(())

@@ -156,6 +156,12 @@ fn every_example_and_view_runs() {
         let name = line.split_whitespace().next().unwrap();
         // A search has no words of its own.
         let words: &[&str] = if heading == "search" { &["words=a word"] } else { &[] };
+        if name == "split_latents" {
+            // It compares autoencoders, of which this lake has none: it says so.
+            let out = neuronlake(folder.path(), &["query", "run", "--lake", "lake", name]);
+            assert!(out.err.contains("no sparse autoencoder 'example_sae' in the lake"), "{}", out.err);
+            continue;
+        }
         ok(folder.path(), &[&["query", "run", "--lake", "lake", name], words].concat());
         n_queries += 1;
     }
