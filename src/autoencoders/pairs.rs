@@ -118,14 +118,17 @@ fn same(inputs: &Side, targets: &Side) -> Result<()> {
     let rows = |manifest: &Manifest| {
         format!("{} and {} left out", manifest.n_rows.unwrap_or_default(), manifest.n_dropped.unwrap_or_default())
     };
-    let settings: [(&str, fn(&Contents) -> String); 5] = [
-        ("model", |contents| contents.model.clone()),
-        ("weights", |contents| contents.weights_hash.clone()),
-        ("corpus", |contents| contents.corpus.clone()),
-        ("splits", |contents| contents.splits.join(",")),
-        ("first token", |contents| contents.first_token.clone()),
-    ];
-    let settings = settings.into_iter().map(|(what, of)| (what, of(&one.contents), of(&other.contents)));
+    let settings = |contents: &Contents| {
+        [
+            ("model", contents.model.clone()),
+            ("weights", contents.weights_hash.clone()),
+            ("corpus", contents.corpus.clone()),
+            ("splits", contents.splits.join(",")),
+            ("first token", contents.first_token.clone()),
+        ]
+    };
+    let pairs = settings(&one.contents).into_iter().zip(settings(&other.contents));
+    let settings = pairs.map(|((what, expected), (_, got))| (what, expected, got));
     let counts = [
         ("token_sequences version", version(&one.contents), version(&other.contents)),
         ("rows", rows(one), rows(other)),

@@ -75,10 +75,11 @@ pub async fn write_parquet(session: &Session, condition: Option<&str>, folder: &
                  ORDER BY t.model, t.layer, t.hook_point, t.neuron"
             )
         } else {
-            // Links and token effects are of the model alone.
+            // Links and token effects are of the model alone, and the latents of crosscoders of no one layer.
+            let layer = if definition.schema.field_with_name("layer").is_ok() { "t.layer, " } else { "" };
             format!(
                 "SELECT {columns} FROM {name} t JOIN (SELECT DISTINCT u_model, u_hook_point, u_neuron FROM ({units}) c) u \
-                 ON {of_unit} ORDER BY t.model, t.layer, t.hook_point, t.neuron"
+                 ON {of_unit} ORDER BY t.model, {layer}t.hook_point, t.neuron"
             )
         };
         let n_rows = write_table(session, definition, &sql, &folder.join(format!("{name}.parquet"))).await?;

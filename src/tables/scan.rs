@@ -214,7 +214,7 @@ impl TableScan {
     }
 
     /// The same rows from the columns that are kept, once those that are not are decoded; `None` where they are not to be kept.
-    async fn from_memory(
+    async fn kept_rows(
         &self,
         state: &dyn Session,
         kept: &KeptColumns,
@@ -331,7 +331,7 @@ impl TableProvider for TableScan {
             None => self.places.clone(),
         };
         if let Some(kept) = &self.kept
-            && let Some(plan) = self.from_memory(state, kept, &files, &places, limit).await?
+            && let Some(plan) = self.kept_rows(state, kept, &files, &places, limit).await?
         {
             return Ok(plan);
         }
