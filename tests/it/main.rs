@@ -39,6 +39,8 @@ mod http_api;
 #[cfg(test)]
 mod http_imports;
 #[cfg(test)]
+mod http_scores;
+#[cfg(test)]
 mod hub;
 #[cfg(test)]
 mod incremental;
