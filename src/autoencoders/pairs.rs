@@ -95,18 +95,17 @@ impl Pairs {
             let token = |(sequence, position): (i64, i32)| format!("token {position} of token sequence {sequence}");
             let what = format!("in row {}", (first + row as u64) % self.inputs.rows.n_rows());
             let (expected, got) = (token(self.inputs.keys[row]), token(targets.keys[row]));
-            return Err(differ(&self.inputs.name, &targets.name, &what, expected, got).into());
+            return Err(differ(&self.inputs.name, &targets.name, &what, &expected, got).into());
         }
         Ok(Batch { inputs: &self.inputs.values, targets: &targets.values })
     }
 }
 
-fn differ(inputs: &str, targets: &str, what: &str, expected: String, got: String) -> AutoencoderError {
+fn differ(inputs: &str, targets: &str, what: &str, expected: &str, got: String) -> AutoencoderError {
     AutoencoderError::StoresDiffer {
         inputs: inputs.to_owned(),
         targets: targets.to_owned(),
-        what: what.to_owned(),
-        expected,
+        expected: format!("{what} {expected}"),
         got,
     }
 }
@@ -134,7 +133,7 @@ fn same(inputs: &Side, targets: &Side) -> Result<()> {
         ("rows", rows(one), rows(other)),
     ];
     match settings.chain(counts).find(|(_, expected, got)| expected != got) {
-        Some((what, expected, got)) => Err(differ(&inputs.name, &targets.name, what, expected, got).into()),
+        Some((what, expected, got)) => Err(differ(&inputs.name, &targets.name, what, &expected, got).into()),
         None => Ok(()),
     }
 }

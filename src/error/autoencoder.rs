@@ -38,7 +38,7 @@ pub enum AutoencoderError {
     },
     /// Two stores whose rows are not of the same tokens in the same order.
     #[error(
-        "activation stores '{inputs}' and '{targets}' do not make a transcoder: expected {what} {expected}, as in the first, got {got}; \
+        "activation stores '{inputs}' and '{targets}' do not make a transcoder: expected {expected}, as in the first, got {got}; \
          store both from one corpus with the same options, and with --max-norm 0 where rows were left out of one of them"
     )]
     StoresDiffer {
@@ -46,9 +46,7 @@ pub enum AutoencoderError {
         inputs: String,
         /// The store of what they are to become.
         targets: String,
-        /// What differs.
-        what: String,
-        /// In the first.
+        /// What differs, and what it is in the first.
         expected: String,
         /// In the second.
         got: String,
