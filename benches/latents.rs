@@ -310,7 +310,7 @@ impl PartitionStream for Firings {
 
 /// Key of a window, as the tables have it.
 fn sequence(window: u64) -> i64 {
-    ((window / WINDOWS << 20) + window % WINDOWS) as i64
+    (((window / WINDOWS) << 20) + window % WINDOWS) as i64
 }
 
 fn definition(name: &str) -> Result<&'static TableDefinition, Fault> {

@@ -148,7 +148,9 @@ fn what_failed_at_the_endpoint_is_asked_again() {
     let fails = Arc::clone(&broken);
     let server = FaultServer::start(move |asked: &Asked| match asks(asked) {
         // The control's windows and the unit's own differ in their explanation.
-        Asks::Numbers if fails.load(Ordering::SeqCst) && asked.number % 3 == 0 => refusal("the filter is out of order"),
+        Asks::Numbers if fails.load(Ordering::SeqCst) && asked.number.is_multiple_of(3) => {
+            refusal("the filter is out of order")
+        }
         _ => answer(asked),
     });
     let out = asked_well(path, &server, &CHEAP);
