@@ -28,15 +28,17 @@ pub(crate) struct Served {
     /// `None` for a connection that is reset in place of an answer.
     pub(crate) body: Option<String>,
     pub(crate) delay: Duration,
+    /// The length that the head promises when it is not the body's; the connection is closed after such an answer.
+    pub(crate) length: Option<usize>,
 }
 
 impl Served {
     pub(crate) fn json(body: &Value) -> Self {
-        Self { status: 200, headers: Vec::new(), body: Some(body.to_string()), delay: Duration::ZERO }
+        Self { status: 200, headers: Vec::new(), body: Some(body.to_string()), delay: Duration::ZERO, length: None }
     }
 
     pub(crate) fn status(status: u16, body: &str) -> Self {
-        Self { status, headers: Vec::new(), body: Some(body.to_owned()), delay: Duration::ZERO }
+        Self { status, headers: Vec::new(), body: Some(body.to_owned()), delay: Duration::ZERO, length: None }
     }
 }
 
@@ -49,6 +51,9 @@ struct Seen {
     counts: HashMap<String, (u64, u64)>,
     // Answers on their way: a client may have read the last byte before the server has counted it.
     writing: usize,
+    // Requests that came in and have no byte of an answer yet, now and at most.
+    waiting: usize,
+    most_waiting: usize,
     delay: Duration,
 }
 
@@ -94,6 +99,11 @@ impl FaultServer {
         self.seen.1.wait_while(seen, |seen| seen.writing > 0).unwrap().counts.clone()
     }
 
+    /// The most requests that waited for an answer at a time: no more than a client had under way.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.seen.0.lock().unwrap().most_waiting
+    }
+
     /// The sum of all delays injected.
     pub(crate) fn delay(&self) -> Duration {
         self.seen.0.lock().unwrap().delay
@@ -121,6 +131,8 @@ async fn connection(stream: TcpStream, seen: Arc<(Mutex<Seen>, Condvar)>, handle
     while let Some((path, headers, body)) = read_request(&mut stream).await {
         let served = {
             let mut shared = seen.0.lock().unwrap();
+            shared.waiting += 1;
+            shared.most_waiting = shared.most_waiting.max(shared.waiting);
             let number = shared.asked.len() as u64;
             let asked = Asked { number, path, headers, body: serde_json::from_str(&body).unwrap_or(Value::Null) };
             let served = handler(&asked);
@@ -133,12 +145,14 @@ async fn connection(stream: TcpStream, seen: Arc<(Mutex<Seen>, Condvar)>, handle
         if !served.delay.is_zero() {
             tokio::time::sleep(served.delay).await;
         }
+        seen.0.lock().unwrap().waiting -= 1;
         let Some(text) = served.body else {
             // Closing at once, with a reset and not with a goodbye.
             let _ = stream.get_ref().set_zero_linger();
             return;
         };
-        let mut head = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", served.status, text.len());
+        let mut head =
+            format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", served.status, served.length.unwrap_or(text.len()));
         for (name, value) in &served.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -153,7 +167,7 @@ async fn connection(stream: TcpStream, seen: Arc<(Mutex<Seen>, Condvar)>, handle
             }
             seen.1.notify_all();
         }
-        if written.is_err() {
+        if written.is_err() || served.length.is_some() {
             return;
         }
     }
@@ -212,12 +226,7 @@ impl Faults {
             let reply = chat_reply(&question(asked).to_uppercase());
             let served = if fault < self.too_many {
                 let headers = vec![("retry-after", "1".to_owned())];
-                Served {
-                    status: 429,
-                    headers,
-                    body: Some("{\"error\": \"slow down\"}".to_owned()),
-                    delay: Duration::ZERO,
-                }
+                Served { headers, ..Served::status(429, "{\"error\": \"slow down\"}") }
             } else if fault < self.too_many + self.resets {
                 Served { body: None, ..Served::json(&reply) }
             } else if fault < self.too_many + self.resets + self.malformed {

@@ -1,16 +1,14 @@
 //! OpenAI's dataset in and out: a small one made here, imported, exported, imported again, served, damaged, killed.
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tiny_http::{Header, Response, Server, StatusCode};
 
+use crate::fault_server::{FaultServer, Served};
 use crate::support::{neuronlake, ok, program, refused, rows_of, small_lake};
 
 /// Every table that an import writes.
@@ -360,58 +358,24 @@ fn killed_at_any_moment_an_import_ends_as_if_it_had_not_been() {
     assert_equal(&values(path, "lake"), &expected);
 }
 
-/// What a server did.
-#[derive(Default)]
-struct Served {
-    n_requests: AtomicUsize,
-    at_once: AtomicUsize,
-    most_at_once: AtomicUsize,
-    refused: Mutex<BTreeMap<String, usize>>,
-}
-
 /// Serves the files of a folder; the first request for some is answered with 503, of others with half the body.
-fn serve(root: &Path) -> (String, Arc<Served>) {
-    let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
-    let address = format!("http://{}/neuron-explainer", server.server_addr());
-    let served = Arc::new(Served::default());
-    for _ in 0..8 {
-        let (server, served, root) = (Arc::clone(&server), Arc::clone(&served), root.to_owned());
-        std::thread::spawn(move || {
-            while let Ok(request) = server.recv() {
-                served.n_requests.fetch_add(1, Ordering::Relaxed);
-                let now = served.at_once.fetch_add(1, Ordering::Relaxed) + 1;
-                served.most_at_once.fetch_max(now, Ordering::Relaxed);
-                let path = request.url().trim_start_matches("/neuron-explainer/").to_owned();
-                let first = {
-                    let mut refused = served.refused.lock().unwrap();
-                    let seen = refused.entry(path.clone()).or_default();
-                    *seen += 1;
-                    *seen == 1
-                };
-                let answered = match std::fs::read(root.join(&path)) {
-                    Err(_) => request.respond(Response::empty(StatusCode(404))),
-                    Ok(_) if first && path.ends_with("explanations/0/1.jsonl") => {
-                        request.respond(Response::empty(StatusCode(503)))
-                    }
-                    Ok(bytes) if first && path.ends_with("collated-activations/0/2.json") => {
-                        // Says more than it sends, and closes the connection.
-                        let mut stream = request.into_writer();
-                        let head =
-                            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
-                        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes[..bytes.len() / 2]))
-                    }
-                    Ok(bytes) => {
-                        let header = Header::from_bytes("Content-Type", "application/json").unwrap();
-                        request.respond(Response::from_data(bytes).with_header(header))
-                    }
-                };
-                // A client may go away.
-                drop(answered);
-                served.at_once.fetch_sub(1, Ordering::Relaxed);
-            }
-        });
-    }
-    (address, served)
+fn serve(root: &Path) -> FaultServer {
+    let root = root.to_owned();
+    let seen: Mutex<BTreeSet<String>> = Mutex::default();
+    FaultServer::start(move |asked| {
+        let first = seen.lock().unwrap().insert(asked.path.clone());
+        let Ok(text) = std::fs::read_to_string(root.join(asked.path.trim_start_matches("/v1/"))) else {
+            return Served::status(404, "");
+        };
+        if first && asked.path.ends_with("explanations/0/1.jsonl") {
+            return Served::status(503, "");
+        }
+        if first && asked.path.ends_with("collated-activations/0/2.json") {
+            // Says more than it sends.
+            return Served { length: Some(text.len()), ..Served::status(200, &text[..text.len() / 2]) };
+        }
+        Served::status(200, &text)
+    })
 }
 
 #[test]
@@ -421,18 +385,19 @@ fn a_dataset_on_a_web_server_is_the_same_as_one_on_disk() {
     dataset(path, 5);
     std::fs::remove_file(path.join("data/explanations/1/4.jsonl")).unwrap();
     import(path, ".", "local", &["--layers", "0-1", "--neurons", "0-5"]);
-    let (address, served) = serve(path);
+    let server = serve(path);
+    let address = server.url();
     let out = import(path, &address, "remote", &["--layers", "0-1", "--neurons", "0-5", "--concurrency", "4"]);
     // Neuron 5 is not there at all, and one explanation of neuron 4.
     assert_eq!((counted(&out, "units"), counted(&out, "files")), (10, 49));
     assert!(out.contains("missing  3  explanations\n"), "{out}");
     assert!(out.contains("missing  2  collated-activations\n"), "{out}");
-    assert!(served.most_at_once.load(Ordering::Relaxed) <= 4);
+    assert!(server.most_at_once() <= 4);
     assert_equal(&values(path, "remote"), &values(path, "local"));
-    let before = served.n_requests.load(Ordering::Relaxed);
+    let before = server.asked().len();
     import(path, &address, "remote", &["--layers", "0-1", "--neurons", "0-5"]);
     // Only what was missing is asked for again, with what its explanation would need.
-    let asked = served.n_requests.load(Ordering::Relaxed) - before;
+    let asked = server.asked().len() - before;
     assert!(asked <= 5 + 5 + 2 + 10, "{asked} requests");
     let ran = neuronlake(path, &["import", "openai", &format!("{address}/nowhere"), "--lake", "none"]);
     assert_eq!(ran.code, Some(1));
