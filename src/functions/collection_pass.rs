@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::unit_schema::{UnitContext, unit_batch, unit_schema};
+use crate::error::collector::CollectorError;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::models::config::Family;
@@ -493,7 +494,8 @@ fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<
     let mut file = BufWriter::new(File::create(&partial).map_err(fault)?);
     // A full disk is told with the name of the file, whichever layer met it.
     write(&mut file).map_err(|error| match error {
-        Error::Arrow(ArrowError::IoError(_, source)) | Error::CheckpointIo { source } => fault(source),
+        Error::Arrow(ArrowError::IoError(_, source)) => fault(source),
+        Error::Collector(CollectorError::CheckpointIo { source }) => fault(source),
         other => other,
     })?;
     file.flush().map_err(fault)?;

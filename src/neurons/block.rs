@@ -5,7 +5,7 @@ use crate::activation_records::record::ActivationRecord;
 use crate::activation_records::samples::Samples;
 use crate::activation_records::slots::{Candidate, Slots};
 use crate::activation_records::top::Top;
-use crate::error::{Error, Result};
+use crate::error::collector::CollectorError;
 use crate::neurons::collector::{CollectorConfig, HookUnits};
 use crate::neurons::lanes::{BLOCK, Row, widest};
 use crate::neurons::moments::{BlockMoments, WindowSums, sum_window};
@@ -102,21 +102,21 @@ impl Block {
     /// Takes in a batch: `tile` holds the hook point's activations, shape `[n_tokens, width]`.
     ///
     /// # Errors
-    /// [`Error::ActivationNotFinite`]; the block is then of no further use.
+    /// [`CollectorError::ActivationNotFinite`]; the block is then of no further use.
     pub(crate) fn observe(
         &mut self,
         hook: &HookUnits,
         plan: &Plan<'_>,
         tile: &[f32],
         scratch: &mut Scratch,
-    ) -> Result<()> {
+    ) -> Result<(), CollectorError> {
         let state = &mut self.state;
         for planned in &plan.windows {
             gather(&self.units, tile, hook.width(), planned.counted.clone(), &mut scratch.rows);
             let rows = scratch.rows.as_slice();
             sum_window(rows, &mut scratch.sums);
             if let Some(lane) = scratch.sums.sums[0].iter().position(|sum| !sum.is_finite()) {
-                return Err(Error::ActivationNotFinite {
+                return Err(CollectorError::ActivationNotFinite {
                     hook_point: hook.name().to_owned(),
                     neuron: self.units[lane],
                     sequence: planned.window.sequence,

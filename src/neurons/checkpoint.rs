@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::activation_records::quantile_samples::WindowMaxima;
 use crate::activation_records::record::N_QUANTILE_RANGES;
 use crate::activation_records::slots::UsedSlots;
-use crate::error::{Error, Result};
+use crate::error::collector::CollectorError;
 use crate::neurons::block::BlockState;
 use crate::neurons::lanes::BLOCK;
 use crate::neurons::moments::BlockMoments;
 use crate::neurons::plan::Progress;
 use crate::neurons::raw_bytes;
 use crate::neurons::sketch::ValueSketch;
+
+type Result<T> = std::result::Result<T, CollectorError>;
 
 /// First bytes of a checkpoint: the format and its version.
 const MAGIC: [u8; 8] = *b"nlcoll\x00\x01";
@@ -88,7 +90,7 @@ pub(crate) fn write<'a>(
         )?;
     }
     put(&mut writer, &END)?;
-    writer.flush().map_err(|source| Error::CheckpointIo { source })
+    writer.flush().map_err(|source| CollectorError::CheckpointIo { source })
 }
 
 pub(crate) fn read<'a>(
@@ -102,7 +104,7 @@ pub(crate) fn read<'a>(
     }
     let got = u64::from_le_bytes(take(&mut reader)?);
     if got != configuration {
-        return Err(Error::CheckpointMismatch { expected: configuration, got });
+        return Err(CollectorError::CheckpointMismatch { expected: configuration, got });
     }
     let head: Head = take_frame(&mut reader)?;
     if head.n_blocks != blocks.len() as u64 || head.token_counts.len() != progress.token_counts.len() {
@@ -152,7 +154,7 @@ fn take_frame<T: for<'de> Deserialize<'de>>(reader: &mut impl Read) -> Result<T>
     let length = u64::from_le_bytes(take(reader)?);
     // Read in as many bytes as there are, so that a damaged length costs no memory.
     let mut bytes = Vec::new();
-    reader.take(length).read_to_end(&mut bytes).map_err(|source| Error::CheckpointIo { source })?;
+    reader.take(length).read_to_end(&mut bytes).map_err(|source| CollectorError::CheckpointIo { source })?;
     if bytes.len() as u64 != length {
         return Err(fault("expected a whole frame, got the end of the file"));
     }
@@ -160,18 +162,18 @@ fn take_frame<T: for<'de> Deserialize<'de>>(reader: &mut impl Read) -> Result<T>
 }
 
 fn put(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    writer.write_all(bytes).map_err(|source| Error::CheckpointIo { source })
+    writer.write_all(bytes).map_err(|source| CollectorError::CheckpointIo { source })
 }
 
 fn take<const N: usize>(reader: &mut impl Read) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes).map_err(|source| match source.kind() {
         std::io::ErrorKind::UnexpectedEof => fault("expected more bytes, got the end of the file"),
-        _ => Error::CheckpointIo { source },
+        _ => CollectorError::CheckpointIo { source },
     })?;
     Ok(bytes)
 }
 
-fn fault(reason: &str) -> Error {
-    Error::CheckpointFormat { reason: reason.to_owned() }
+fn fault(reason: &str) -> CollectorError {
+    CollectorError::CheckpointFormat { reason: reason.to_owned() }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::activation_records::record::{ActivationRecord, N_QUANTILE_RANGES};
+use crate::error::collector::CollectorError;
 use crate::error::{Error, Result};
 use crate::neurons::block::{Block, BlockState, Scratch};
 use crate::neurons::checkpoint;
@@ -83,7 +84,7 @@ impl CollectorConfig {
     }
 
     fn check(&self) -> Result<()> {
-        let fault = |field, reason: String| Err(Error::CollectorSetting { field, reason });
+        let fault = |field, reason: String| Err(CollectorError::Setting { field, reason }.into());
         if self.max_window_tokens == 0 {
             return fault("max_window_tokens", "expected at least 1, got 0".to_owned());
         }
@@ -184,7 +185,7 @@ impl Collector {
     /// An empty collection.
     ///
     /// # Errors
-    /// [`Error::CollectorSetting`] for settings that contradict themselves.
+    /// [`CollectorError::Setting`] for settings that contradict themselves.
     pub fn new(config: CollectorConfig, hooks: Vec<HookUnits>) -> Result<Self> {
         config.check()?;
         let blocks = (0..)
@@ -232,18 +233,20 @@ impl Collector {
     /// memory once, so batches of a thousand tokens and more are fastest.
     ///
     /// # Errors
-    /// For windows or tiles that do not fit ([`Error::SequenceOrder`], [`Error::WindowLength`], [`Error::TileCount`],
-    /// [`Error::TileShape`], [`Error::TooManyTokens`]) nothing is changed. After [`Error::ActivationNotFinite`] some blocks
+    /// For windows or tiles that do not fit ([`CollectorError::SequenceOrder`], [`CollectorError::WindowLength`], [`CollectorError::TileCount`],
+    /// [`CollectorError::TileShape`], [`CollectorError::TooManyTokens`]) nothing is changed. After [`CollectorError::ActivationNotFinite`] some blocks
     /// hold the batch and some do not, so the collection is of no further use.
     pub fn observe(&mut self, windows: &[Window<'_>], tiles: &[&[f32]]) -> Result<()> {
         let n_tokens: usize = windows.iter().map(|window| window.token_ids.len()).sum();
         if tiles.len() != self.hooks.len() {
-            return Err(Error::TileCount { expected: self.hooks.len(), got: tiles.len() });
+            return Err(CollectorError::TileCount { expected: self.hooks.len(), got: tiles.len() }.into());
         }
         for (hook, tile) in self.hooks.iter().zip(tiles) {
             let expected = n_tokens * hook.width;
             if tile.len() != expected {
-                return Err(Error::TileShape { hook_point: hook.name.clone(), expected, got: tile.len() });
+                return Err(
+                    CollectorError::TileShape { hook_point: hook.name.clone(), expected, got: tile.len() }.into()
+                );
             }
         }
         let plan = plan(&self.config, &self.token_rows, &mut self.progress, windows)?;
@@ -251,7 +254,8 @@ impl Collector {
         self.blocks.par_iter_mut().try_for_each_init(
             || Scratch::new(config),
             |scratch, block| block.observe(&hooks[block.hook], &plan, tiles[block.hook], scratch),
-        )
+        )?;
+        Ok(())
     }
 
     /// What was collected of each neuron of a hook point, one at a time in ascending order; nothing for an unknown hook.
@@ -277,17 +281,17 @@ impl Collector {
     /// Writes everything collected so far.
     ///
     /// # Errors
-    /// [`Error::CheckpointIo`] when the writer fails.
+    /// [`CollectorError::CheckpointIo`] when the writer fails.
     pub fn checkpoint(&self, writer: impl Write) -> Result<()> {
         let blocks = self.blocks.iter().map(|block| &block.state);
-        checkpoint::write(writer, self.configuration_hash(), &self.progress, blocks)
+        Ok(checkpoint::write(writer, self.configuration_hash(), &self.progress, blocks)?)
     }
 
     /// Takes up a collection where [`Collector::checkpoint`] left it.
     ///
     /// # Errors
-    /// [`Error::CheckpointMismatch`] when it was written with another configuration or other hook points,
-    /// [`Error::CheckpointFormat`] when it is not whole, [`Error::CheckpointIo`] when the reader fails.
+    /// [`CollectorError::CheckpointMismatch`] when it was written with another configuration or other hook points,
+    /// [`CollectorError::CheckpointFormat`] when it is not whole, [`CollectorError::CheckpointIo`] when the reader fails.
     pub fn restore(config: CollectorConfig, hooks: Vec<HookUnits>, reader: impl Read) -> Result<Self> {
         let mut collector = Self::new(config, hooks)?;
         let hash = collector.configuration_hash();

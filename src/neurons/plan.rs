@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::collector::CollectorError;
 use crate::neurons::collector::CollectorConfig;
 use crate::neurons::token_means::Occurrence;
 use crate::token_sequences::window::Window;
@@ -85,7 +85,7 @@ pub(crate) fn plan<'a>(
     token_rows: &TokenRows,
     progress: &mut Progress,
     windows: &'a [Window<'a>],
-) -> Result<Plan<'a>> {
+) -> Result<Plan<'a>, CollectorError> {
     check(config, progress, windows)?;
     let mut plan = Plan { windows: Vec::with_capacity(windows.len()), occurrences: Vec::new(), n_tokens: 0 };
     for window in windows {
@@ -118,16 +118,16 @@ pub(crate) fn plan<'a>(
     Ok(plan)
 }
 
-fn check(config: &CollectorConfig, progress: &Progress, windows: &[Window<'_>]) -> Result<()> {
+fn check(config: &CollectorConfig, progress: &Progress, windows: &[Window<'_>]) -> Result<(), CollectorError> {
     let mut previous = progress.last_sequence;
     let mut n_tokens = progress.n_tokens;
     for window in windows {
         if let Some(previous) = previous.filter(|previous| *previous >= window.sequence) {
-            return Err(Error::SequenceOrder { previous, got: window.sequence });
+            return Err(CollectorError::SequenceOrder { previous, got: window.sequence });
         }
         previous = Some(window.sequence);
         if window.token_ids.len() > config.max_window_tokens {
-            return Err(Error::WindowLength {
+            return Err(CollectorError::WindowLength {
                 sequence: window.sequence,
                 expected: config.max_window_tokens,
                 got: window.token_ids.len(),
@@ -137,5 +137,5 @@ fn check(config: &CollectorConfig, progress: &Progress, windows: &[Window<'_>]) 
     }
     // A counter of the sketch may have to hold every token of the collection.
     let limit = u64::from(u32::MAX);
-    if n_tokens > limit { Err(Error::TooManyTokens { limit, got: n_tokens }) } else { Ok(()) }
+    if n_tokens > limit { Err(CollectorError::TooManyTokens { limit, got: n_tokens }) } else { Ok(()) }
 }

@@ -9,6 +9,7 @@ use super::sketch::{MaximumSketch, ValueSketch};
 use super::token_means::BlockTokenMeans;
 use crate::activation_records::record::{ActivationRecord, QUANTILE_BOUNDARIES, Sample};
 use crate::error::Error;
+use crate::error::collector::CollectorError;
 use crate::random::mix;
 use crate::token_sequences::split::{Split, SplitStrategy};
 use crate::token_sequences::window::Window;
@@ -411,14 +412,20 @@ fn faults_are_named_and_change_nothing() {
     let window = corpus[1].window();
     let tile = corpus[1].activations.as_slice();
     let short = &tile[..tile.len() - 1];
-    assert!(matches!(collector.observe(&[window], &[tile, short]), Err(Error::TileShape { .. })));
-    assert!(matches!(collector.observe(&[window], &[tile]), Err(Error::TileCount { expected: 2, got: 1 })));
+    assert!(matches!(
+        collector.observe(&[window], &[tile, short]),
+        Err(Error::Collector(CollectorError::TileShape { .. }))
+    ));
+    assert!(matches!(
+        collector.observe(&[window], &[tile]),
+        Err(Error::Collector(CollectorError::TileCount { expected: 2, got: 1 }))
+    ));
     let long = [0u32; MAX_TOKENS + 1];
     let long_tile = vec![0.0; long.len() * WIDTH];
     let too_long = Window { token_ids: &long, ..window };
     assert!(matches!(
         collector.observe(&[too_long], &[&long_tile, &long_tile]),
-        Err(Error::WindowLength { got: 25, .. })
+        Err(Error::Collector(CollectorError::WindowLength { got: 25, .. }))
     ));
     assert_eq!(collector.n_windows(), 0);
     collector.observe(&[window], &[tile, tile]).unwrap();
@@ -435,7 +442,7 @@ fn faults_are_named_and_change_nothing() {
     let unordered = CollectorConfig { tracked_token_ids: vec![2, 1], ..config() };
     assert!(matches!(
         Collector::new(unordered, hooks()),
-        Err(Error::CollectorSetting { field: "tracked_token_ids", .. })
+        Err(Error::Collector(CollectorError::Setting { field: "tracked_token_ids", .. }))
     ));
 }
 
@@ -444,15 +451,18 @@ fn checkpoints_of_other_settings_or_cut_short_are_refused() {
     let mut checkpoint = Vec::new();
     collect(&corpus(40), 8, 1).checkpoint(&mut checkpoint).unwrap();
     let other = CollectorConfig { seed: 10, ..config() };
-    assert!(matches!(Collector::restore(other, hooks(), checkpoint.as_slice()), Err(Error::CheckpointMismatch { .. })));
+    assert!(matches!(
+        Collector::restore(other, hooks(), checkpoint.as_slice()),
+        Err(Error::Collector(CollectorError::CheckpointMismatch { .. }))
+    ));
     let fewer = hooks()[..1].to_vec();
     assert!(matches!(
         Collector::restore(config(), fewer, checkpoint.as_slice()),
-        Err(Error::CheckpointMismatch { .. })
+        Err(Error::Collector(CollectorError::CheckpointMismatch { .. }))
     ));
     for length in [0, 5, 12, 30, checkpoint.len() / 2, checkpoint.len() - 8, checkpoint.len() - 1] {
         let restored = Collector::restore(config(), hooks(), &checkpoint[..length]);
-        assert!(matches!(restored, Err(Error::CheckpointFormat { .. })), "{length} bytes");
+        assert!(matches!(restored, Err(Error::Collector(CollectorError::CheckpointFormat { .. }))), "{length} bytes");
     }
 }
 
