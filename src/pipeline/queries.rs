@@ -101,8 +101,6 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "neuron_simulators",
         "neuron_statistics",
         "neuron_tokens",
-        "neuron_weight_links",
-        "neuron_weight_tokens",
         "newest_runs",
         "score_histogram",
         "score_overview",
@@ -472,7 +470,7 @@ fn parameter(text: &str) -> Option<(String, Option<Parameter>)> {
 }
 
 /// The statement with another relation wherever a table is read by its own name.
-pub(super) fn with_relation(sql: &str, table: &str, relation: &str) -> Result<String> {
+pub(crate) fn with_relation(sql: &str, table: &str, relation: &str) -> Result<String> {
     let mut text = String::with_capacity(sql.len() + relation.len());
     let mut reads = false;
     for token in tokens(sql).map_err(Error::internal)? {

@@ -22,7 +22,6 @@ use quick_cache::sync::Cache;
 use super::App;
 use super::lake_state::LakeState;
 use crate::hash;
-use crate::tables::lake::Lake;
 
 /// Bytes of all kept pages.
 const CAPACITY: u64 = 256 << 20;
@@ -53,15 +52,15 @@ impl Weighter<Key, Arc<Page>> for Bytewise {
 /// Pages by their key. One caller makes a page, those who ask meanwhile wait for it.
 #[derive(Debug)]
 pub(crate) struct KeptPages {
-    state: LakeState,
+    state: Arc<LakeState>,
     pages: Cache<Key, Arc<Page>, Bytewise>,
 }
 
 impl KeptPages {
-    pub(crate) fn of(lake: &Lake) -> Self {
+    pub(crate) fn of(state: &Arc<LakeState>) -> Self {
         // The number of pages only sizes the table of keys.
         let pages = Cache::with_weighter(1_024, CAPACITY, Bytewise);
-        Self { state: LakeState::of(lake), pages }
+        Self { state: Arc::clone(state), pages }
     }
 }
 

@@ -15,7 +15,6 @@ use super::gate::{Asked, Gate};
 use super::lake_state::LakeState;
 use crate::error::{Error, Result};
 use crate::pipeline::queries::{self, Parameter, Query};
-use crate::tables::lake::Lake;
 
 /// Units that are read together.
 const BLOCK: i64 = 16;
@@ -46,14 +45,14 @@ impl Weighter<Key, Arc<Block>> for Bytewise {
 /// Rows of units by statement. One caller reads a block, those who ask meanwhile wait for it.
 #[derive(Debug)]
 pub(crate) struct KeptRows {
-    state: LakeState,
+    state: Arc<LakeState>,
     blocks: Cache<Key, Arc<Block>, Bytewise>,
 }
 
 impl KeptRows {
-    pub(crate) fn of(lake: &Lake) -> Self {
+    pub(crate) fn of(state: &Arc<LakeState>) -> Self {
         // The number of blocks only sizes the table of keys.
-        Self { state: LakeState::of(lake), blocks: Cache::with_weighter(1_024, CAPACITY, Bytewise) }
+        Self { state: Arc::clone(state), blocks: Cache::with_weighter(1_024, CAPACITY, Bytewise) }
     }
 
     /// What a query of `queries/viewer` finds of one unit: as [`Gate::ask`] with `$first_neuron` and `$last_neuron` its number.
@@ -112,7 +111,9 @@ fn numbers(rows: &RecordBatch) -> Result<&[i32]> {
     let schema: SchemaRef = rows.schema();
     let column = rows.column_by_name("neuron").and_then(|column| column.as_primitive_opt::<Int32Type>());
     let column = column.ok_or_else(|| {
-        Error::internal(format!("rows of units: expected a column 'neuron' of Int32, got {}", schema.fields().len()))
+        let got: Vec<_> =
+            schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+        Error::internal(format!("rows of units: expected a column 'neuron' of Int32, got {}", got.join(", ")))
     })?;
     Ok(column.values())
 }

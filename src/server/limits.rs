@@ -75,3 +75,6 @@ pub enum LimitReached {
 
 /// How long a reader may take nothing.
 pub(crate) const STALL: Duration = Duration::from_secs(120);
+
+/// Characters of an explanation that is to be scored at most: it goes into a simulator's prompt.
+pub(crate) const LONGEST_EXPLANATION: usize = 10_000;

@@ -30,6 +30,7 @@ use auth::Token;
 use gate::Gate;
 use kept_pages::KeptPages;
 use kept_rows::KeptRows;
+use lake_state::LakeState;
 use limits::QueryLimits;
 
 /// How long open requests may take to end once the server stops.
@@ -87,8 +88,10 @@ impl Server {
             Some(address) => Some(listen("--flight", address, options.token.as_ref()).await?),
             None => None,
         };
-        let kept = KeptPages::of(session.lake());
-        let rows = KeptRows::of(session.lake());
+        // One look at the lake serves both.
+        let state = Arc::new(LakeState::of(session.lake()));
+        let kept = KeptPages::of(&state);
+        let rows = KeptRows::of(&state);
         let gate = Gate::new(session, options.access, options.limits, engine);
         let app = Arc::new(App {
             gate,

@@ -217,6 +217,19 @@ async fn searches_and_texts_are_answered() {
     assert_eq!(status, StatusCode::OK, "{found}");
     let rows = found["rows"].as_array().unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row["layer"] == 1 && row["bm25"].as_f64().unwrap() > 0.0));
+    // A page at a time it is the same list.
+    let (mut paged, mut next) = (Vec::new(), Some("/api/v1/search?q=tokens&where=layer%20%3D%201&limit=5".to_owned()));
+    while let Some(path) = next {
+        let (status, page) = get(&server, &path).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        paged.extend(page["rows"].as_array().unwrap().clone());
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    let (_, all) = get(&server, "/api/v1/search?q=tokens&where=layer%20%3D%201&limit=1000").await;
+    assert!(paged.len() > 5, "{all}");
+    assert_eq!(json!(paged), all["rows"]);
+    let (status, _) = get(&server, "/api/v1/search?q=a&offset=100001").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
     let (status, _) = get(&server, "/api/v1/search?q=a&where=TRUE%3B%20DROP%20TABLE%20scores").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 
@@ -254,6 +267,14 @@ async fn the_catalog_says_what_there_is() {
         let pointer = reference.split('"').next().unwrap();
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
+    // A program that is made from it knows the token, and that any request may be refused.
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    assert!(
+        paths
+            .values()
+            .flat_map(|path| path.as_object().unwrap().values())
+            .all(|operation| { ["401", "default"].iter().all(|status| operation["responses"][status].is_object()) })
+    );
     // What it says exists answers.
     for (path, methods) in paths.iter().filter(|(path, methods)| methods.get("get").is_some() && !path.contains('{')) {
         let asked = match path.rsplit('/').next() {

@@ -31,7 +31,7 @@ pub(super) struct Passage {
     /// An SQL condition on hook_point, layer, neuron, position, token and activation.
     #[serde(rename = "where", default)]
     condition: Option<String>,
-    /// Rows at most, those with the largest activations.
+    /// Rows at most, those with the largest activations. They are sent as they come and there is no upper bound, hence no pages.
     #[serde(default = "thousand")]
     limit: u32,
 }

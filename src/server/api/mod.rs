@@ -4,6 +4,8 @@
 
 mod activations;
 mod catalog;
+mod document;
+mod page;
 mod rows;
 mod scores;
 mod search;
@@ -19,25 +21,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::problem::Problem;
+use document::Document;
 
 /// A piece of a path, with everything but letters, digits and -._~ encoded.
 fn percent_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
-
-/// What the document says of the whole.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "neuronlake",
-        description = "Explanations, simulations and scores of neurons and latents. Lists come as JSON or, with 'Accept: \
-                       application/vnd.apache.arrow.stream', as Arrow IPC. Faults are problem details (RFC 9457) whose 'type' stays \
-                       the same. A server with a token wants it as 'Authorization: Bearer TOKEN'."
-    ),
-    components(schemas(Problem))
-)]
-struct Document;
 
 /// What is below `/api/v1`.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -54,7 +43,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .routes(routes!(activations::activations))
         .routes(routes!(sql::sql))
         .split_for_parts();
-    let document: Arc<str> = document.to_pretty_json().expect("the document is plain data").into();
+    let document: Arc<str> = document::whole(document).to_pretty_json().expect("the document is plain data").into();
     router.with_state(app).route(
         "/api/v1/openapi.json",
         routing::get(move || {

@@ -8,15 +8,14 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::Page;
 use super::rows::{Form, Rows, page};
 use super::units::Key;
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
 use crate::server::body::{Body, Fields};
+use crate::server::limits::LONGEST_EXPLANATION;
 use crate::server::problem::Problem;
-
-/// Characters of an explanation at most: it goes into a simulator's prompt.
-const LONGEST_TEXT: usize = 10_000;
 
 /// Which scores of which versions.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,9 +35,12 @@ pub(super) struct Wanted {
     /// The windows that it was computed over.
     #[serde(default = "usual_sample_set")]
     sample_set: String,
-    /// Rows at most, 1 to 1,000: those that moved furthest.
+    /// Rows of a page, 1 to 1,000: those that moved furthest come first.
     #[serde(default = "fifty")]
     limit: u32,
+    /// Rows to leave out before the first, at most 100,000.
+    #[serde(default)]
+    offset: u32,
 }
 
 /// What happened to a score.
@@ -88,7 +90,7 @@ fn fifty() -> u32 {
     path = "/api/v1/scores/changes",
     params(Wanted),
     responses(
-        (status = OK, body = Rows),
+        (status = OK, body = Rows, description = "A page; 'next' (JSON) or the header Link (Arrow) leads on."),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "A value that cannot be used, or a version that is not there.")
     )
 )]
@@ -98,19 +100,25 @@ pub(super) async fn changes(
     Fields(wanted): Fields<Wanted>,
 ) -> Result<Response, Problem> {
     let form = Form::accepted(&headers)?;
-    if !(1..=1_000).contains(&wanted.limit) {
-        return Err(Problem::argument(format!("limit: expected 1 to 1000, got {}", wanted.limit)));
-    }
+    let size = Page::of_ranking(wanted.limit, wanted.offset)?;
     let values = [
         ("before", Parameter::Integer(wanted.before.into())),
         ("after", Parameter::Integer(wanted.after.into())),
-        ("metric", Parameter::Text(wanted.metric)),
-        ("sample_set", Parameter::Text(wanted.sample_set)),
+        ("metric", Parameter::Text(wanted.metric.clone())),
+        ("sample_set", Parameter::Text(wanted.sample_set.clone())),
         ("change", Parameter::Text(wanted.change.name().to_owned())),
-        ("top", Parameter::Integer(wanted.limit.into())),
+        size.top(),
     ];
     let found = app.gate.ask("compare_version_changes", &values).await?;
-    page(form, &found.schema, &found.batches, None)
+    let others = [
+        ("before", Some(wanted.before.to_string())),
+        ("after", Some(wanted.after.to_string())),
+        ("change", Some(wanted.change.name().to_owned())),
+        ("metric", Some(wanted.metric)),
+        ("sample_set", Some(wanted.sample_set)),
+    ];
+    let rows = size.after_offset(&found.batches);
+    page(form, &found.schema, &size.cut(&rows), size.next("/api/v1/scores/changes", &others, &rows))
 }
 
 /// An explanation to be simulated and scored.
@@ -155,8 +163,10 @@ pub(super) async fn score(
         return Err(Problem::argument("the server has no simulator to score with: it was started without --simulator"));
     };
     let n_characters = explanation.text.chars().count();
-    if n_characters == 0 || n_characters > LONGEST_TEXT {
-        return Err(Problem::argument(format!("text: expected 1 to {LONGEST_TEXT} characters, got {n_characters}")));
+    if n_characters == 0 || n_characters > LONGEST_EXPLANATION {
+        return Err(Problem::argument(format!(
+            "text: expected 1 to {LONGEST_EXPLANATION} characters, got {n_characters}"
+        )));
     }
     let mut values = key.values().to_vec();
     values.extend([

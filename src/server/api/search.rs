@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::Page;
 use super::rows::{Form, Rows, page};
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
@@ -28,9 +29,12 @@ pub(super) struct Wanted {
     /// An SQL condition on layer, score, text and the other columns of searchable_explanations; it holds before the best are taken.
     #[serde(rename = "where")]
     condition: Option<String>,
-    /// Rows at most, 1 to 1,000.
+    /// Rows of a page, 1 to 1,000.
     #[serde(default = "twenty")]
     limit: u32,
+    /// Rows to leave out before the first, at most 100,000.
+    #[serde(default)]
+    offset: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -57,7 +61,7 @@ fn twenty() -> u32 {
     path = "/api/v1/search",
     params(Wanted),
     responses(
-        (status = OK, body = Rows),
+        (status = OK, body = Rows, description = "A page; 'next' (JSON) or the header Link (Arrow) leads on."),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "A value that cannot be used.")
     )
 )]
@@ -67,9 +71,7 @@ pub(super) async fn search(
     Fields(wanted): Fields<Wanted>,
 ) -> Result<Response, Problem> {
     let form = Form::accepted(&headers)?;
-    if !(1..=1_000).contains(&wanted.limit) {
-        return Err(Problem::argument(format!("limit: expected 1 to 1000, got {}", wanted.limit)));
-    }
+    let size = Page::of_ranking(wanted.limit, wanted.offset)?;
     let condition =
         wanted.condition.as_deref().map_or(Ok(Parameter::everything()), |text| Parameter::condition("where", text))?;
     let name = match wanted.mode {
@@ -77,11 +79,9 @@ pub(super) async fn search(
         Mode::Semantic => "semantic",
         Mode::Hybrid => "hybrid",
     };
-    let values = [
-        ("words", Parameter::Text(wanted.q)),
-        ("condition", condition),
-        ("top", Parameter::Integer(wanted.limit.into())),
-    ];
+    let values = [("words", Parameter::Text(wanted.q.clone())), ("condition", condition), size.top()];
     let found = app.gate.ask(name, &values).await?;
-    page(form, &found.schema, &found.batches, None)
+    let rows = size.after_offset(&found.batches);
+    let others = [("q", Some(wanted.q)), ("mode", Some(name.to_owned())), ("where", wanted.condition)];
+    page(form, &found.schema, &size.cut(&rows), size.next("/api/v1/search", &others, &rows))
 }

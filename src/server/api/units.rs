@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::Page;
 use super::rows::{Form, Rows, page};
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
@@ -17,9 +18,6 @@ use crate::server::body::Fields;
 use crate::server::gate::Asked;
 use crate::server::problem::Problem;
 use crate::server::rows::array;
-
-/// Rows of a page at most.
-const LONGEST_PAGE: u32 = 1_000;
 
 /// Which units, in which order.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -200,51 +198,4 @@ pub(super) async fn records(
     let path = format!("/api/v1/units/{}/{}/{}/records", of(&key.model), of(&key.hook_point), key.neuron);
     let rows = size.cut(&found.batches);
     page(form, &found.schema, &rows, size.next(&path, &[("where", wanted.condition)], &found.batches))
-}
-
-/// A piece of a list. One row more is asked for: it tells whether there is another piece.
-#[derive(Debug, Clone, Copy)]
-struct Page {
-    limit: u32,
-    offset: u32,
-}
-
-impl Page {
-    fn new(limit: u32, offset: u32) -> Result<Self, Problem> {
-        match (1..=LONGEST_PAGE).contains(&limit) {
-            true => Ok(Self { limit, offset }),
-            false => Err(Problem::argument(format!("limit: expected 1 to {LONGEST_PAGE}, got {limit}"))),
-        }
-    }
-
-    fn values(self) -> [(&'static str, Parameter); 2] {
-        [("limit", Parameter::Integer(i64::from(self.limit) + 1)), ("offset", Parameter::Integer(self.offset.into()))]
-    }
-
-    fn cut(self, batches: &[RecordBatch]) -> Vec<RecordBatch> {
-        let mut left = self.limit as usize;
-        let mut kept = Vec::new();
-        for batch in batches {
-            let take = left.min(batch.num_rows());
-            kept.push(batch.slice(0, take));
-            left -= take;
-        }
-        kept
-    }
-
-    fn next(self, path: &str, others: &[(&str, Option<String>)], batches: &[RecordBatch]) -> Option<String> {
-        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if found <= self.limit as usize {
-            return None;
-        }
-        let mut fields = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in others {
-            if let Some(value) = value {
-                fields.append_pair(name, value);
-            }
-        }
-        fields.append_pair("limit", &self.limit.to_string());
-        fields.append_pair("offset", &(u64::from(self.offset) + u64::from(self.limit)).to_string());
-        Some(format!("{path}?{}", fields.finish()))
-    }
 }

@@ -168,22 +168,27 @@ impl ByWeights {
         let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
         let Some(source) = source else { return Ok(Self::default()) };
         let [model, hook_point, neuron, _] = unit.values();
-        let source = ("model_source", Parameter::Text(source));
-        let neurons = ("neurons", Parameter::Text(unit.neuron.to_string()));
-        let ask = async |wanted: bool, name, values: &[(&str, Parameter)]| match wanted {
-            true => known(app.gate.ask(name, values).await),
-            false => Ok(None),
+        if unit.hook_point.contains('/') {
+            let source = ("model_source", Parameter::Text(source));
+            let promoted = known(app.gate.ask("neuron_promoted", &[source, hook_point, neuron]).await)?;
+            return Ok(Self { promoted, ..Self::default() });
+        }
+        // The function's rows are as the table's would be, so the page's own query reads either.
+        let ask = async |has: bool, name, table, function, top: i64| {
+            if has {
+                return Ok(None);
+            }
+            let [of_source, of_hook] = [&source, &unit.hook_point].map(|text| Parameter::Text(text.clone()).to_sql());
+            let relation = format!("{function}({of_source}, {of_hook}, '{}', {top})", unit.neuron);
+            let [first, last] = ["first_neuron", "last_neuron"].map(|name| (name, neuron.1.clone()));
+            let values = [model.clone(), hook_point.clone(), first, last, ("top", Parameter::Integer(top))];
+            known(app.gate.ask_of(name, &values, table, &relation).await)
         };
-        let is_latent = unit.hook_point.contains('/');
-        let of_unit = [source.clone(), hook_point.clone(), neurons];
-        let with_model = [&[model], &of_unit[..]].concat();
-        let of_latent = [source, hook_point, neuron];
-        let (links, tokens, promoted) = tokio::try_join!(
-            ask(!has_links && !is_latent, "neuron_weight_links", &with_model),
-            ask(!has_tokens && !is_latent, "neuron_weight_tokens", &of_unit),
-            ask(is_latent, "neuron_promoted", &of_latent),
+        let (links, tokens) = tokio::try_join!(
+            ask(has_links, "neuron_connections", "neuron_links", "weight_links", 10),
+            ask(has_tokens, "neuron_effects", "token_effects", "weight_tokens", 20),
         )?;
-        Ok(Self { links, tokens, promoted })
+        Ok(Self { links, tokens, promoted: None })
     }
 }
 

@@ -11,12 +11,10 @@ use super::{Rows, UnitPath, as_windows, explanations, text, unit};
 use crate::error::Error;
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
+use crate::server::limits::LONGEST_EXPLANATION;
 use crate::server::viewer::arguments::Arguments;
 use crate::server::viewer::heat_map::heat_maps;
 use crate::server::viewer::render::{Fault, render, shown};
-
-/// Characters of an explanation at most: it goes into a simulator's prompt.
-const LONGEST_TEXT: usize = 10_000;
 
 /// Scores a typed explanation. Nothing is written into the lake's tables.
 pub(crate) async fn score(
@@ -33,8 +31,8 @@ pub(crate) async fn score(
         ));
     };
     let typed = form.text("text").ok_or_else(|| Fault::argument("text: expected an explanation, got nothing"))?;
-    if typed.chars().count() > LONGEST_TEXT {
-        return Err(Fault::argument(format!("text: expected at most {LONGEST_TEXT} characters")));
+    if typed.chars().count() > LONGEST_EXPLANATION {
+        return Err(Fault::argument(format!("text: expected at most {LONGEST_EXPLANATION} characters")));
     }
     let (unit, corpora) = unit::find(&app, path, &form).await?;
     let mut own_values = unit.values().to_vec();
