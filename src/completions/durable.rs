@@ -15,7 +15,7 @@ use super::http::HttpModel;
 use super::model_name::ModelName;
 use super::reply::{Finish, Reply};
 use super::request::{Call, Purpose, Request};
-use super::slots::{Continuation, Piece, SlotPrompt, SlotReading};
+use super::slots::{Continuation, Piece, Reading, SlotPrompt, SlotReading};
 use super::store::{CompletionStore, Kept, Row, now};
 use super::{Abilities, LanguageModel};
 use crate::embeddings::TextEncoder;
@@ -284,7 +284,7 @@ impl LanguageModel for DurableModel {
         self.each(endpoint, calls.len(), one).await
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let endpoint = match &self.inner {
             Inner::Here(model) => return model.read_slots_all(prompts).await,
             Inner::Endpoint(endpoint) => endpoint,
@@ -296,7 +296,7 @@ impl LanguageModel for DurableModel {
             let prompt: SlotPrompt = prompts[i].clone();
             let request = slots_request(&prompt);
             let key = reading_key(&self.name, &request);
-            let (name, row_key) = (self.name.clone(), key.clone());
+            let (name, row_key, known) = (self.name.clone(), key.clone(), key.clone());
             let make = async move |endpoint: Arc<HttpModel>| {
                 let (readings, took) = endpoint.read_slots(&prompt).await?;
                 let values: Vec<_> = readings.into_iter().map(|reading| reading.log_probabilities).collect();
@@ -305,13 +305,14 @@ impl LanguageModel for DurableModel {
             let made = once(name, Arc::clone(&self.store), Arc::clone(&self.flights), Arc::clone(endpoint), key, make);
             async move {
                 let values: Vec<Vec<Option<f64>>> = parse(&made.await?.reply)?;
-                Ok(values.into_iter().map(|log_probabilities| SlotReading { log_probabilities }).collect())
+                let slots = values.into_iter().map(|log_probabilities| SlotReading { log_probabilities });
+                Ok(Reading { values: slots.collect(), key: Some(known) })
             }
         };
         self.each(endpoint, prompts.len(), one).await
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let endpoint = match &self.inner {
             Inner::Here(model) => return model.losses_all(continuations).await,
             Inner::Endpoint(endpoint) => endpoint,
@@ -323,13 +324,13 @@ impl LanguageModel for DurableModel {
             let continuation: Continuation = continuations[i].clone();
             let request = losses_request(&continuation);
             let key = reading_key(&self.name, &request);
-            let (name, row_key) = (self.name.clone(), key.clone());
+            let (name, row_key, known) = (self.name.clone(), key.clone(), key.clone());
             let make = async move |endpoint: Arc<HttpModel>| {
                 let (losses, took) = endpoint.losses(&continuation).await?;
                 Ok(reading_row(&endpoint, row_key, Purpose::Judge, request, json!(losses).to_string(), took))
             };
             let made = once(name, Arc::clone(&self.store), Arc::clone(&self.flights), Arc::clone(endpoint), key, make);
-            async move { parse(&made.await?.reply) }
+            async move { Ok(Reading { values: parse(&made.await?.reply)?, key: Some(known) }) }
         };
         self.each(endpoint, continuations.len(), one).await
     }

@@ -10,7 +10,7 @@ use super::http::estimated_tokens;
 use super::model_name::ModelName;
 use super::reply::{Finish, Reply};
 use super::request::{Call, Request};
-use super::slots::{Continuation, SlotPrompt, SlotReading};
+use super::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use super::{Abilities, LanguageModel};
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
@@ -24,6 +24,15 @@ pub struct Tally {
     pub prompt_tokens: u64,
     /// Tokens their replies may have at most.
     pub completion_tokens: u64,
+}
+
+impl Tally {
+    /// As many times over.
+    pub fn multiply(&mut self, times: u64) {
+        for count in [&mut self.n_calls, &mut self.prompt_tokens, &mut self.completion_tokens] {
+            *count *= times;
+        }
+    }
 }
 
 /// A language model that counts what it is asked and answers nothing.
@@ -87,17 +96,17 @@ impl LanguageModel for Estimator {
         calls.iter().map(answer).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let answer = |prompt: &SlotPrompt| {
             let request = Request::greedy(prompt.whole(), 1);
             self.count(self.model.count_prompt_tokens(&request)?, 1);
             let reading = SlotReading { log_probabilities: vec![None; prompt.candidates.len()] };
-            Ok(vec![reading; prompt.n_slots()])
+            Ok(Reading::unstored(vec![reading; prompt.n_slots()]))
         };
         prompts.iter().map(answer).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let nothing = || Error::LogProbabilitiesMissing {
             model: self.name().to_string(),
             what: "an estimate".to_owned(),

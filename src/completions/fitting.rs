@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use super::LanguageModel;
 use super::reply::Reply;
 use super::request::Call;
-use super::slots::{SlotPrompt, SlotReading};
+use super::slots::{Reading, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
 
 /// Times that a prompt is made shorter: an estimate of its tokens may be too low more than once.
@@ -38,7 +38,7 @@ pub async fn read_slots_fitting(
     model: &dyn LanguageModel,
     n: usize,
     prompt: impl Fn(usize) -> Result<SlotPrompt> + Send,
-) -> Result<Vec<Result<Vec<SlotReading>>>> {
+) -> Result<Vec<Result<Reading<Vec<SlotReading>>>>> {
     ask_fitting(model, n, prompt, |model, prompts| model.read_slots_all(prompts)).await
 }
 

@@ -35,7 +35,7 @@ use super::model_name::ModelName;
 use super::prices::Prices;
 use super::reply::Reply;
 use super::request::{Call, Purpose, Request};
-use super::slots::{Continuation, SlotPrompt, SlotReading};
+use super::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use super::{Abilities, LanguageModel, reply_log_probabilities_missing};
 use crate::error::{Error, Result};
 use crate::tables::store::shown;
@@ -345,14 +345,14 @@ impl LanguageModel for HttpModel {
         self.limits().spread(calls.len(), |i| self.complete(&calls[i])).await
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let reads = self.limits().spread(prompts.len(), |i| self.read_slots(&prompts[i])).await;
-        reads.into_iter().map(|read| read.map(|(readings, _)| readings)).collect()
+        reads.into_iter().map(|read| read.map(|(readings, _)| Reading::unstored(readings))).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let reads = self.limits().spread(continuations.len(), |i| self.losses(&continuations[i])).await;
-        reads.into_iter().map(|read| read.map(|(losses, _)| losses)).collect()
+        reads.into_iter().map(|read| read.map(|(losses, _)| Reading::unstored(losses))).collect()
     }
 }
 

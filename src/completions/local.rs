@@ -18,7 +18,7 @@ use super::chat_template::ChatTemplate;
 use super::model_name::{Engine, ModelName};
 use super::reply::Reply;
 use super::request::{Call, Request};
-use super::slots::{Continuation, SlotPrompt, SlotReading};
+use super::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use super::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 use crate::models::chat_files::ChatFiles;
@@ -159,14 +159,17 @@ impl LanguageModel for LocalModel {
         self.run(calls.len(), move |loaded, stopped| loaded.complete_all(&calls, stopped)).await
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let prompts = prompts.to_vec();
-        self.run(prompts.len(), move |loaded, stopped| loaded.read_slots_all(&prompts, stopped)).await
+        let read = self.run(prompts.len(), move |loaded, stopped| loaded.read_slots_all(&prompts, stopped)).await;
+        read.into_iter().map(|read| read.map(Reading::unstored)).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let continuations = continuations.to_vec();
-        self.run(continuations.len(), move |loaded, stopped| loaded.losses_all(&continuations, stopped)).await
+        let read =
+            self.run(continuations.len(), move |loaded, stopped| loaded.losses_all(&continuations, stopped)).await;
+        read.into_iter().map(|read| read.map(Reading::unstored)).collect()
     }
 }
 

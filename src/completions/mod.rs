@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use self::model_name::ModelName;
 use self::reply::Reply;
 use self::request::{Call, Request};
-use self::slots::{Continuation, SlotPrompt, SlotReading};
+use self::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
 
 /// What an engine can do with its model.
@@ -66,17 +66,17 @@ pub trait LanguageModel: Send + Sync + std::fmt::Debug {
     /// One result a call: the network's faults after all retries, a refusal, a budget that is spent.
     async fn complete_all(&self, calls: &[Call]) -> Vec<Result<Reply>>;
 
-    /// The distribution over the candidates at every slot of every prompt, read without generating anything.
+    /// The distribution over the candidates at every slot of every prompt, in order, read without generating anything.
     ///
     /// # Errors
     /// [`crate::Error::LogProbabilitiesMissing`] where the engine has none inside a prompt.
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>>;
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>>;
 
     /// The loss, in nats, of every token of each continuation given what stands before it.
     ///
     /// # Errors
     /// As [`LanguageModel::read_slots_all`].
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>>;
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>>;
 }
 
 /// What a simulator says that reads the log-probabilities of replies, of a model that gives none.

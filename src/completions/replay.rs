@@ -17,7 +17,7 @@ use super::durable::{losses_request, reading_key, slots_request};
 use super::model_name::{Engine, ModelName};
 use super::reply::{Finish, Reply};
 use super::request::{Call, Request};
-use super::slots::{Continuation, SlotPrompt, SlotReading};
+use super::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use super::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 
@@ -169,24 +169,25 @@ impl LanguageModel for ReplayModel {
         calls.iter().map(|call| self.reply(call)).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let one = |prompt: &SlotPrompt| {
             let request = slots_request(prompt);
             let (_, values) = self
                 .look(&self.readings, |name| reading_key(name, &request))
                 .ok_or_else(|| self.miss("reading of the slots", &reading_key(&self.name, &request)))?;
-            Ok(values.iter().map(|values| SlotReading { log_probabilities: values.clone() }).collect())
+            let slots = values.iter().map(|values| SlotReading { log_probabilities: values.clone() });
+            Ok(Reading::unstored(slots.collect()))
         };
         prompts.iter().map(one).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let one = |continuation: &Continuation| {
             let request = losses_request(continuation);
             let (_, losses) = self
                 .look(&self.losses, |name| reading_key(name, &request))
                 .ok_or_else(|| self.miss("list of losses", &reading_key(&self.name, &request)))?;
-            Ok(losses.clone())
+            Ok(Reading::unstored(losses.clone()))
         };
         continuations.iter().map(one).collect()
     }
@@ -258,11 +259,11 @@ impl LanguageModel for Recorder {
         calls.iter().zip(replies).map(one).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         let readings = self.inner.read_slots_all(prompts).await;
-        let one = |(prompt, readings): (&SlotPrompt, Result<Vec<SlotReading>>)| {
+        let one = |(prompt, readings): (&SlotPrompt, Result<Reading<Vec<SlotReading>>>)| {
             let readings = readings?;
-            let values = readings.iter().map(|reading| reading.log_probabilities.clone()).collect();
+            let values = readings.values.iter().map(|reading| reading.log_probabilities.clone()).collect();
             let key = reading_key(self.inner.name(), &slots_request(prompt));
             self.record(Line { readings: Some(values), ..self.line(key) })?;
             Ok(readings)
@@ -270,12 +271,12 @@ impl LanguageModel for Recorder {
         prompts.iter().zip(readings).map(one).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let losses = self.inner.losses_all(continuations).await;
-        let one = |(continuation, losses): (&Continuation, Result<Vec<f64>>)| {
+        let one = |(continuation, losses): (&Continuation, Result<Reading<Vec<f64>>>)| {
             let losses = losses?;
             let key = reading_key(self.inner.name(), &losses_request(continuation));
-            self.record(Line { losses: Some(losses.clone()), ..self.line(key) })?;
+            self.record(Line { losses: Some(losses.values.clone()), ..self.line(key) })?;
             Ok(losses)
         };
         continuations.iter().zip(losses).map(one).collect()

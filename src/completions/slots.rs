@@ -48,6 +48,22 @@ pub struct SlotReading {
     pub log_probabilities: Vec<Option<f64>>,
 }
 
+/// What was read inside a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading<T> {
+    /// What was read.
+    pub values: T,
+    /// Key in table `completions`; `None` where readings are not stored.
+    pub key: Option<String>,
+}
+
+impl<T> Reading<T> {
+    /// What nobody keeps: it can be had again for nothing.
+    pub fn unstored(values: T) -> Self {
+        Self { values, key: None }
+    }
+}
+
 /// A text whose tokens' losses are read, after a text that is only read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Continuation {

@@ -24,7 +24,7 @@ mod tests;
 /// Sentences that are asked for (Bills et al. 2023).
 pub const N_SENTENCES: usize = 10;
 /// Tokens of the reply that holds them.
-const SENTENCE_TOKENS: u32 = 500;
+pub const SENTENCE_TOKENS: u32 = 500;
 /// Tokens of the reply that holds the new explanation.
 const MAX_TOKENS: u32 = 60;
 

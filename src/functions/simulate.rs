@@ -18,12 +18,12 @@ use super::lookups::{Evidence, Lookups};
 use super::methods::{Method, MethodRegistry};
 use super::records::strings_of;
 use crate::completions::method::MethodName;
-use crate::simulations::simulate::{Simulation, Task, simulate_all};
+use crate::simulations::simulate::{self, Simulation, Task, simulate_all};
 use crate::simulations::simulator::Simulator;
 use crate::simulations::token_lookup;
 
 /// What a row comes to: nothing where an argument is NULL, else a simulation or why there is none.
-type Outcome = Option<std::result::Result<Simulation, String>>;
+type Found = Option<simulate::Outcome>;
 
 #[derive(Debug)]
 pub(crate) struct Simulate {
@@ -149,7 +149,7 @@ impl ScalarUDFImpl for SimulationFunction {
 impl AsyncScalarUDFImpl for SimulationFunction {
     async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let outcomes = outcomes("simulation", &self.methods, &args).await?;
-        let simulated = |outcome: &Outcome| match outcome {
+        let simulated = |outcome: &Found| match outcome {
             Some(Ok(simulation)) => Some(simulation.clone()),
             _ => None,
         };
@@ -157,13 +157,18 @@ impl AsyncScalarUDFImpl for SimulationFunction {
         let reasons = outcomes.iter().map(|outcome| match outcome {
             None => Some("no text or no tokens".to_owned()),
             Some(Ok(_)) => None,
-            Some(Err(reason)) => Some(reason.clone()),
+            Some(Err(failure)) => Some(failure.reason.clone()),
         });
         let mass = simulations.iter().map(|simulation| simulation.as_ref().and_then(|s| s.number_mass));
         let mut completions =
             ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
-        for simulation in &simulations {
-            let keys = simulation.as_ref().map_or(&[][..], |simulation| &simulation.completions);
+        for outcome in &outcomes {
+            let keys = match outcome {
+                None => &[][..],
+                Some(Ok(simulation)) => &simulation.completions,
+                // A reply that nobody can read is paid for too.
+                Some(Err(failure)) => &failure.completions,
+            };
             keys.iter().for_each(|key| completions.values().append_value(key));
             completions.append(!keys.is_empty());
         }
@@ -188,7 +193,7 @@ fn lists<'a>(values: impl Iterator<Item = Option<&'a Vec<Option<f32>>>>) -> List
     lists.finish()
 }
 
-async fn outcomes(function: &str, methods: &MethodRegistry, args: &ScalarFunctionArgs) -> Result<Vec<Outcome>> {
+async fn outcomes(function: &str, methods: &MethodRegistry, args: &ScalarFunctionArgs) -> Result<Vec<Found>> {
     let found = methods.simulator(&literal_string(function, "simulator", &args.args[2])?)?;
     let tokens = string_lists(function, &args.args[1], args.number_rows)?;
     if found.method == Simulator::TokenLookup {
@@ -205,14 +210,14 @@ async fn outcomes(function: &str, methods: &MethodRegistry, args: &ScalarFunctio
     }
     let Method { method, model, encoder } = found;
     let simulations = simulate_all(method, model.as_deref(), encoder.as_deref(), &tasks).await?;
-    let mut outcomes: Vec<Outcome> = (0..args.number_rows).map(|_| None).collect();
+    let mut outcomes: Vec<Found> = (0..args.number_rows).map(|_| None).collect();
     for (place, simulation) in places.into_iter().zip(simulations) {
         outcomes[place] = Some(simulation);
     }
     Ok(outcomes)
 }
 
-fn lookups(function: &str, tokens: &ListArray, args: &ScalarFunctionArgs) -> Result<Vec<Outcome>> {
+fn lookups(function: &str, tokens: &ListArray, args: &ScalarFunctionArgs) -> Result<Vec<Found>> {
     let Some(evidence) = args.args.get(3) else {
         return exec_err!("'{function}': simulator 'token_lookup': expected evidence as the fourth argument, got none");
     };

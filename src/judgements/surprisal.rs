@@ -55,7 +55,11 @@ pub(super) async fn judge_all(model: &dyn LanguageModel, tasks: &[Task]) -> Resu
     }
     let losses = losses.into_iter().map(blame).collect::<Result<Vec<_>>>()?;
     let judge = |(told, neutral): (usize, usize)| match (&losses[told], &losses[neutral]) {
-        (Ok(told), Ok(neutral)) => saved(told, neutral).map_or_else(Judgement::missing, Judgement::of_value),
+        (Ok(told), Ok(neutral)) => Judgement {
+            // The neutral reading is every explanation's.
+            completion: told.key.clone(),
+            ..saved(&told.values, &neutral.values).map_or_else(Judgement::missing, Judgement::of_value)
+        },
         (Err(reason), _) | (_, Err(reason)) => Judgement::missing(reason),
     };
     Ok(pairs.into_iter().map(|pairs| pairs.into_iter().map(judge).collect()).collect())

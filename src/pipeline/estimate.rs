@@ -20,6 +20,7 @@ use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::explanations::evidence::{Evidence, EvidenceRecord};
 use crate::explanations::explain;
+use crate::explanations::revision::{N_SENTENCES, SENTENCE_TOKENS};
 use crate::functions::{Method, MethodRegistry};
 use crate::judgements::judge::{self, Example};
 use crate::neurons::selection::NeuronSelection;
@@ -28,6 +29,8 @@ use crate::simulations::simulate;
 
 /// Windows that an explainer is shown.
 const N_RECORDS: usize = 5;
+/// Tokens of a sentence that is written for a revision, at most.
+const SENTENCE_LENGTH: usize = SENTENCE_TOKENS as usize / N_SENTENCES;
 /// An explanation of the usual length.
 const EXPLANATION: &str = "words and phrases about people who travel over long distances, above all by sea";
 
@@ -103,11 +106,15 @@ pub async fn of_rest(session: &Session, settings: &Settings) -> Result<Vec<StepE
         let found = done(session, &plan, &step, &table, round, texts_a_unit).await?;
         let n_texts = (n_units * texts_a_unit).saturating_sub(found.n_texts);
         let mut tally = one_text(&step, &table, named, session.methods(), settings).await?;
-        for count in [&mut tally.n_calls, &mut tally.prompt_tokens, &mut tally.completion_tokens] {
-            *count *= n_texts;
-        }
+        tally.multiply(n_texts);
         let n_left = n_units.saturating_sub(found.n_units);
         estimates.push(estimate(session, &table, &step.label, named, n_left, &tally)?);
+        let simulator = simulator_of(&step, &methods).filter(|named| revises && (named.asks || named.embeds));
+        if let Some(simulator) = simulator {
+            let mut tally = one_revision(simulator, session.methods(), settings).await?;
+            tally.multiply(n_texts);
+            estimates.push(estimate(session, &table, &simulator.label, simulator, n_left, &tally)?);
+        }
     }
     Ok(estimates)
 }
@@ -161,6 +168,12 @@ fn method_of<'a>(step: &Step, methods: &'a Methods) -> Option<&'a Named> {
     };
     let source = step.value(&format!("{role}_source"))?;
     named.iter().find(|named| *source == Parameter::Text(named.source.clone()))
+}
+
+/// The simulator that a round of revision decides by.
+fn simulator_of<'a>(step: &Step, methods: &'a Methods) -> Option<&'a Named> {
+    let source = step.value("simulator_source")?;
+    methods.simulators.iter().find(|named| *source == Parameter::Text(named.source.clone()))
 }
 
 /// What a step has made already, of the selected units.
@@ -327,18 +340,34 @@ async fn one_text(
             counter
         }
         _ => {
-            let (counter, method) = Counter::of(&registry.simulator(&named.source)?)?;
-            let own_and_control =
-                (0..2).flat_map(|text| windows.iter().take(n_windows).map(move |tokens| (text, tokens)));
-            let task = |(text, tokens): (usize, &Vec<String>)| simulate::Task {
-                explanation: format!("{EXPLANATION} {text}"),
-                tokens: tokens.clone(),
-            };
-            let tasks: Vec<simulate::Task> = own_and_control.map(task).collect();
-            let _ =
-                simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await;
-            counter
+            // The unit's own text, and as a control another's.
+            let windows = windows.iter().take(n_windows);
+            let tasks = (0..2).flat_map(|text| windows.clone().map(move |tokens| simulation(text, tokens)));
+            return simulated(named, registry, tasks.collect()).await;
         }
     };
+    Ok(counter.tally())
+}
+
+/// Simulations of one round of revision of one text: of the old text on each sentence written for it, and of both texts on the windows of
+/// split calibration.
+async fn one_revision(named: &Named, registry: &MethodRegistry, settings: &Settings) -> Result<Tally> {
+    let sentences = (0..N_SENTENCES).map(|number| window(number, SENTENCE_LENGTH));
+    let mut tasks: Vec<simulate::Task> = sentences.map(|tokens| simulation(0, &tokens)).collect();
+    for number in N_SENTENCES..N_SENTENCES + 2 * settings.windows {
+        let tokens = window(number, settings.window_length);
+        tasks.extend((0..2).map(|text| simulation(text, &tokens)));
+    }
+    simulated(named, registry, tasks).await
+}
+
+fn simulation(text: usize, tokens: &[String]) -> simulate::Task {
+    simulate::Task { explanation: format!("{EXPLANATION} {text}"), tokens: tokens.to_vec() }
+}
+
+async fn simulated(named: &Named, registry: &MethodRegistry, tasks: Vec<simulate::Task>) -> Result<Tally> {
+    let (counter, Method { method, model, encoder }) = Counter::of(&registry.simulator(&named.source)?)?;
+    // Empty replies cannot be read, which is no fault here: only what was asked counts.
+    let _ = simulate::simulate_all(method, model.as_deref(), encoder.as_deref(), &tasks).await;
     Ok(counter.tally())
 }

@@ -240,7 +240,7 @@ async fn simulated(
     let results =
         simulate::simulate_all(method.method, method.model.as_deref(), method.encoder.as_deref(), &tasks).await?;
     let mut failures = Failures::default();
-    results.iter().for_each(|result| failures.one(result.as_ref().err().map(String::as_str)));
+    results.iter().for_each(|result| failures.one(result.as_ref().err().map(|failure| failure.reason.as_str())));
     let mut results = results.into_iter();
     let mut outcomes = Vec::with_capacity(texts.len());
     for ((_, texts), windows) in texts.iter().zip(&windows) {

@@ -7,7 +7,7 @@
 
 use super::distribution::Numbers;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
-use super::simulate::{Simulation, Task, failure};
+use super::simulate::{Outcome, Simulation, Task, failure, of_replies};
 use crate::completions::LanguageModel;
 use crate::completions::fitting::read_slots_fitting;
 use crate::completions::request::Message;
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 const UNKNOWN: &str = "unknown";
 
 /// Simulates windows; see [`super::simulate::simulate_all`].
-pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
+pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Outcome>> {
     if !model.abilities().prompt_log_probabilities {
         let instead = if model.abilities().reply_log_probabilities {
             "use one_at_a_time or log_probability_free"
@@ -41,7 +41,7 @@ pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Resul
     let mut simulations = Vec::with_capacity(tasks.len());
     for (task, reading) in tasks.iter().zip(readings) {
         simulations.push(match reading {
-            Ok(slots) => simulation(&slots, task, scale),
+            Ok(reading) => of_replies(simulation(&reading.values, task, scale), reading.key.into_iter().collect()),
             Err(error) => Err(failure(error)?),
         });
     }

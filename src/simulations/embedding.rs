@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::listed_tokens::{Listed, listed};
 use super::prompt::one_line;
-use super::simulate::{Simulation, Task};
+use super::simulate::{Failure, Outcome, Simulation, Task};
 use super::words::{Word, words};
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
@@ -77,7 +77,7 @@ enum Target {
 }
 
 /// Simulates windows; see [`super::simulate::simulate_all`]. Every text is embedded once, however often it stands in the tasks.
-pub(super) async fn simulate(encoder: &dyn TextEncoder, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
+pub(super) async fn simulate(encoder: &dyn TextEncoder, tasks: &[Task]) -> Result<Vec<Outcome>> {
     let targets: Vec<Result<Target, String>> = tasks.iter().map(|task| target(&task.explanation)).collect();
     let windows: Vec<Vec<Word>> = tasks.iter().map(|task| words(&task.tokens)).collect();
     let vectors = {
@@ -92,7 +92,7 @@ pub(super) async fn simulate(encoder: &dyn TextEncoder, tasks: &[Task]) -> Resul
         Vectors::embed(encoder, texts).await?
     };
     let simulate = |((target, window), task): ((&Result<Target, String>, &Vec<Word>), &Task)| {
-        let target = target.as_ref().map_err(String::clone)?;
+        let target = target.as_ref().map_err(|reason| Failure::from(reason.clone()))?;
         let mut expected = vec![Some(0.0); task.tokens.len()];
         for word in window {
             for token in word.tokens.clone() {

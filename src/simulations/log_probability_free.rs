@@ -6,7 +6,7 @@
 
 use super::numbered_reply::read;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
-use super::simulate::{Simulation, Task, failure};
+use super::simulate::{Outcome, Simulation, Task, failure, of_replies};
 use crate::completions::LanguageModel;
 use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::{Finish, Reply};
@@ -14,7 +14,7 @@ use crate::completions::request::{Call, Message, Purpose, Request};
 use crate::error::Result;
 
 /// Simulates windows; see [`super::simulate::simulate_all`].
-pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
+pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Outcome>> {
     let call = |task: &Task| -> Result<Call> {
         let max_tokens = max_tokens(model, task);
         let prompt = fit(model, |n_examples| Prompt { max_tokens, ..prompt(task, n_examples) })?;
@@ -24,20 +24,20 @@ pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Resul
     let mut simulations = Vec::with_capacity(tasks.len());
     for (task, reply) in tasks.iter().zip(replies) {
         simulations.push(match reply {
-            Ok(reply) => simulation(reply, task),
+            Ok(reply) => of_replies(simulation(&reply, task), reply.key.into_iter().collect()),
             Err(error) => Err(failure(error)?),
         });
     }
     Ok(simulations)
 }
 
-fn simulation(reply: Reply, task: &Task) -> Result<Simulation, String> {
+fn simulation(reply: &Reply, task: &Task) -> Result<Simulation, String> {
     let expected = read(&reply.text, &task.tokens).map_err(|reason| match reply.finish {
         Finish::Length => format!("the reply ended at its {} tokens: {reason}", reply.completion_tokens),
         Finish::Stop | Finish::Other => reason,
     })?;
     let n_unread = expected.iter().filter(|value| value.is_none()).count() as u32;
-    Ok(Simulation { expected, number_mass: None, n_unread, completions: reply.key.into_iter().collect() })
+    Ok(Simulation { expected, number_mass: None, n_unread, completions: Vec::new() })
 }
 
 /// Room for the window written back with a number on each line, and as much again, for a model that adds something.

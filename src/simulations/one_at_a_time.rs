@@ -6,7 +6,7 @@
 
 use super::distribution::Numbers;
 use super::prompt::{EXAMPLES, Prompt, Scale, escape, fit, one_line};
-use super::simulate::{Simulation, Task, failure, passes};
+use super::simulate::{Outcome, Simulation, Task, failure, of_replies, passes};
 use crate::completions::fitting::complete_fitting;
 use crate::completions::reply::{GeneratedToken, Reply};
 use crate::completions::request::{Call, Message, Purpose, Request};
@@ -26,7 +26,7 @@ const CALLS: usize = 8192;
 const PROBES: usize = 8;
 
 /// Simulates windows; see [`super::simulate::simulate_all`].
-pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Result<Simulation, String>>> {
+pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Result<Vec<Outcome>> {
     if !model.abilities().reply_log_probabilities {
         return Err(reply_log_probabilities_missing(model.name()));
     }
@@ -46,11 +46,7 @@ pub(super) async fn simulate(model: &dyn LanguageModel, tasks: &[Task]) -> Resul
     Ok(simulations)
 }
 
-async fn simulate_some(
-    model: &dyn LanguageModel,
-    tasks: &[Task],
-    scale: Scale,
-) -> Result<Vec<Result<Simulation, String>>> {
+async fn simulate_some(model: &dyn LanguageModel, tasks: &[Task], scale: Scale) -> Result<Vec<Outcome>> {
     let places: Vec<(&Task, usize)> =
         tasks.iter().flat_map(|task| (0..task.tokens.len()).map(move |position| (task, position))).collect();
     let call = |(task, position): (&Task, usize)| {
@@ -88,14 +84,13 @@ async fn simulate_some(
                 }
                 Err(error) => {
                     // Of a window with a token that could not be asked about the reason is told, should there be no number at all.
-                    reason = Some(failure(error)?);
+                    reason = Some(failure(error)?.reason);
                     numbers.push(None);
                 }
             }
         }
         let simulation = Simulation::of_numbers(&numbers, scale);
-        let simulation = simulation.map(|simulation| Simulation { completions, ..simulation });
-        simulations.push(simulation.map_err(|none| reason.unwrap_or(none)));
+        simulations.push(of_replies(simulation.map_err(|none| reason.unwrap_or(none)), completions));
     }
     Ok(simulations)
 }

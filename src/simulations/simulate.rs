@@ -31,6 +31,32 @@ pub struct Simulation {
     pub completions: Vec<String>,
 }
 
+/// Why a window has no simulation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason, in words.
+    pub reason: String,
+    /// Keys of the replies that were no good, as far as they were stored: they were paid for all the same.
+    pub completions: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, completions: Vec::new() }
+    }
+}
+
+/// What became of a window.
+pub type Outcome = Result<Simulation, Failure>;
+
+/// What was made of replies, with their keys either way.
+pub(super) fn of_replies(made: Result<Simulation, String>, completions: Vec<String>) -> Outcome {
+    match made {
+        Ok(simulation) => Ok(Simulation { completions, ..simulation }),
+        Err(reason) => Err(Failure { reason, completions }),
+    }
+}
+
 impl Simulation {
     /// From the numbers read at each token, on a scale.
     ///
@@ -61,7 +87,7 @@ pub async fn simulate_all(
     model: Option<&dyn LanguageModel>,
     encoder: Option<&dyn TextEncoder>,
     tasks: &[Task],
-) -> Result<Vec<Result<Simulation, String>>> {
+) -> Result<Vec<Outcome>> {
     let fault = |reason: String| Error::MethodModel { kind: "simulator", method: simulator.to_string(), reason };
     let model = || {
         model.ok_or_else(|| fault(format!("expected a language model, as in {simulator}@openai:gpt-4o-mini, got none")))
@@ -80,7 +106,7 @@ pub async fn simulate_all(
 }
 
 /// A pattern matched against the tokens; a text that is no pattern is a simulation that failed.
-fn matched(task: &Task) -> Result<Simulation, String> {
+fn matched(task: &Task) -> Outcome {
     let pattern = n2g::parse(&task.explanation)?;
     let expected = n2g::simulate(&pattern, &task.tokens).into_iter().map(Some).collect();
     Ok(Simulation { expected, number_mass: None, n_unread: 0, completions: Vec::new() })
@@ -90,8 +116,8 @@ fn matched(task: &Task) -> Result<Simulation, String> {
 ///
 /// # Errors
 /// The fault itself, where it would meet every window: the network, the key, the budget, an unknown model.
-pub(super) fn failure(error: Error) -> Result<String> {
-    if passes(&error) { Ok(error.to_string()) } else { Err(error) }
+pub(super) fn failure(error: Error) -> Result<Failure> {
+    if passes(&error) { Ok(error.to_string().into()) } else { Err(error) }
 }
 
 /// Whether a fault is one of a single window: 400 and 422 are said of one request, its length or what a filter finds in it.

@@ -94,7 +94,7 @@ async fn slots_and_losses_are_read_where_they_stand() {
         let server = FaultServer::start(move |asked: &Asked| Served::json(&echo(prompt(asked), mark, 0)));
         let model = open(&server, None);
         let readings = model.read_slots_all(&[slots()]).await.remove(0).unwrap();
-        let values: Vec<_> = readings.into_iter().map(|reading| reading.log_probabilities).collect();
+        let values: Vec<_> = readings.values.into_iter().map(|reading| reading.log_probabilities).collect();
         assert_eq!(values[0], [None, None, Some(-2.5), Some(-0.5)], "{mark:?}");
         assert_eq!(values[1], [Some(-0.5), Some(-1.5), None, None], "{mark:?}");
         let asked = server.asked();
@@ -105,7 +105,7 @@ async fn slots_and_losses_are_read_where_they_stand() {
 
         let continuation = |prefix: &str, text: &str| Continuation { prefix: prefix.to_owned(), text: text.to_owned() };
         let texts = [continuation("one two", " three four"), continuation("", "one two"), continuation("one tw", "o")];
-        let losses: Vec<_> = model.losses_all(&texts).await.into_iter().map(Result::unwrap).collect();
+        let losses: Vec<_> = model.losses_all(&texts).await.into_iter().map(|losses| losses.unwrap().values).collect();
         // The first token of all follows nothing, unless a mark stands before it.
         let whole = if mark.is_some() { vec![0.5, 0.5] } else { vec![0.5] };
         assert_eq!(losses, [vec![0.5, 0.5], whole, vec![0.5]], "{mark:?}");
@@ -124,6 +124,9 @@ async fn readings_are_paid_for_once() {
         let readings = model.read_slots_all(&[slots(), slots()]).await;
         let losses = model.losses_all(std::slice::from_ref(&continuation)).await;
         found.push(format!("{readings:?} {losses:?}"));
+        // Rows name what they were read from: it was bought.
+        let keys = [&readings[0].as_ref().unwrap().key, &losses[0].as_ref().unwrap().key];
+        assert!(keys[0].is_some() && keys[1].is_some() && keys[0] != keys[1], "{keys:?}");
         assert_eq!(server.asked().len(), 3);
     }
     assert_eq!(found[0], found[1]);

@@ -262,6 +262,9 @@ fn a_dry_run_sends_nothing() {
     ] {
         assert!(out.contains(word), "{word}: {out}");
     }
+    // What decides about a revision is simulated for its row in explanations.
+    let deciding = |line: &str| line.starts_with("explanations ") && line.contains("one_at_a_time@openai:fake");
+    assert!(out.lines().any(deciding), "{out}");
     let last = out.lines().last().unwrap();
     assert!(last.starts_with("at most ") && last.ends_with("usd; nothing was asked"), "{out}");
     for table in WRITTEN {

@@ -81,7 +81,7 @@ async fn slots_are_read_as_a_whole_pass_reads_them() {
     let read = model.read_slots_all(&prompts).await;
     let prompts_of = &model.loaded.prompts;
     for (prompt, read) in prompts.iter().zip(read) {
-        let read = read.unwrap();
+        let read = read.unwrap().values;
         let mut token_ids = prompts_of.conversation(&prompt.messages).unwrap();
         let mut slots = read.iter();
         for piece in &prompt.answer {
@@ -127,7 +127,7 @@ async fn losses_are_those_of_a_whole_pass() {
         let from = token_ids.len();
         token_ids.extend_from_slice(&model.loaded.prompts.plain(&continuation.text).unwrap());
         let expected: Vec<f64> = whole_pass(&model.loaded.model, &token_ids, from).iter().map(|p| -p).collect();
-        assert_close(&losses.unwrap(), &expected, 1e-3);
+        assert_close(&losses.unwrap().values, &expected, 1e-3);
     }
 }
 
@@ -216,7 +216,7 @@ async fn smollm2_chats_as_transformers_does() {
         calls.push(call(Request { top_logprobs: 3, ..Request::greedy(messages, 24) }));
     }
     for (record, read) in records.iter().zip(model.read_slots_all(&slots).await) {
-        let read = read.unwrap();
+        let read = read.unwrap().values;
         let got: Vec<f64> = (0..read.len()).map(|i| read[i].log_probabilities[i].unwrap()).collect();
         let expected: Vec<f64> = serde_json::from_value(record["log_probabilities"].clone()).unwrap();
         assert_close(&got, &expected, 1e-2);
@@ -283,7 +283,7 @@ async fn a_device_answers_as_the_processor_does() {
             .collect();
         let read = device.read_slots_all(&slots).await;
         for (expected, got) in processor.read_slots_all(&slots).await.into_iter().zip(read) {
-            for (expected, got) in expected.unwrap().iter().zip(got.unwrap()) {
+            for (expected, got) in expected.unwrap().values.iter().zip(got.unwrap().values) {
                 let values = |slot: &SlotReading| slot.log_probabilities.iter().map(|p| p.unwrap()).collect::<Vec<_>>();
                 assert_close(&values(&got), &values(expected), 1e-3);
             }
@@ -291,7 +291,7 @@ async fn a_device_answers_as_the_processor_does() {
         let continuation = Continuation { prefix: "The old man".to_owned(), text: " went to the sea.".to_owned() };
         let losses = device.losses_all(std::slice::from_ref(&continuation)).await.remove(0).unwrap();
         let expected = processor.losses_all(&[continuation]).await.remove(0).unwrap();
-        assert_close(&losses, &expected, 1e-3);
+        assert_close(&losses.values, &expected.values, 1e-3);
     }
 }
 

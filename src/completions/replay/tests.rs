@@ -71,8 +71,8 @@ async fn what_is_recorded_is_replayed() {
         (Reply { key: None, ..reply }, readings, model.losses_all(&texts).await.remove(0).unwrap())
     };
     let said = ask(&recorder).await;
-    assert_eq!((said.0.text.as_str(), said.0.tokens.len(), said.2.as_slice()), ("y", 1, &[1.5][..]));
-    assert_eq!(said.1[0].log_probabilities, [None, Some(-0.25)]);
+    assert_eq!((said.0.text.as_str(), said.0.tokens.len(), said.2.values.as_slice()), ("y", 1, &[1.5][..]));
+    assert_eq!(said.1.values[0].log_probabilities, [None, Some(-0.25)]);
     assert_eq!(ask(&ReplayModel::load(recorded.to_str().unwrap()).unwrap()).await, said);
     assert_eq!(std::fs::read_to_string(&recorded).unwrap().lines().count(), 3);
 }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use crate::completions::model_name::ModelName;
 use crate::completions::reply::{Finish, Reply};
 use crate::completions::request::{Call, Request};
-use crate::completions::slots::{Continuation, SlotPrompt, SlotReading};
+use crate::completions::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use crate::completions::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 
@@ -94,11 +94,11 @@ impl LanguageModel for Scripted {
         calls.iter().map(|call| (self.script)(call)).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         prompts.iter().map(|_| Err(Error::internal("no slots in a script"))).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         continuations.iter().map(|_| Err(Error::internal("no losses in a script"))).collect()
     }
 }

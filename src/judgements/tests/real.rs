@@ -6,7 +6,7 @@ use super::*;
 use crate::completions::model_name::ModelName;
 use crate::completions::reply::Reply;
 use crate::completions::request::Call;
-use crate::completions::slots::{Continuation, SlotPrompt, SlotReading};
+use crate::completions::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use crate::completions::{Abilities, LanguageModel};
 use crate::error::Result;
 use crate::models::source::ModelSource;
@@ -41,11 +41,11 @@ impl LanguageModel for Reader {
         calls.iter().map(|_| Err(Error::internal("no replies"))).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         prompts.iter().map(|_| Err(Error::internal("no slots"))).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         let losses = |continuation: &Continuation| {
             let tokenizer = self.model.tokenizer()?;
             let mut token_ids = tokenizer.encode(&continuation.prefix)?.token_ids;
@@ -58,7 +58,7 @@ impl LanguageModel for Reader {
                 row.iter().map(|logit| f64::from(*logit).exp()).sum::<f64>().ln()
                     - f64::from(row[token_ids[i] as usize])
             };
-            Ok((n_prefix..token_ids.len()).map(loss).collect())
+            Ok(Reading::unstored((n_prefix..token_ids.len()).map(loss).collect()))
         };
         continuations.iter().map(losses).collect()
     }

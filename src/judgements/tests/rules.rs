@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::completions::model_name::ModelName;
 use crate::completions::reply::{Finish, GeneratedToken, Reply};
 use crate::completions::request::{Call, Purpose, Request};
-use crate::completions::slots::{Continuation, SlotPrompt, SlotReading};
+use crate::completions::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use crate::completions::{Abilities, LanguageModel};
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
@@ -122,11 +122,11 @@ impl LanguageModel for RuleModel {
             .collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         prompts.iter().map(|_| Err(Error::internal("no slots"))).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         continuations.iter().map(|_| Err(Error::internal("no losses"))).collect()
     }
 }
@@ -170,18 +170,18 @@ impl LanguageModel for Counting {
         calls.iter().map(|_| Err(Error::internal("no replies"))).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
         prompts.iter().map(|_| Err(Error::internal("no slots"))).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         *self.n_read.lock().unwrap() += continuations.len();
         continuations
             .iter()
             .map(|continuation| {
                 let named = |word: &str| continuation.prefix.contains(&format!(" {word}s."));
                 let words = continuation.text.split_whitespace();
-                Ok(words.map(|word| if named(word) { 0.5 } else { 1.0 }).collect())
+                Ok(Reading::unstored(words.map(|word| if named(word) { 0.5 } else { 1.0 }).collect()))
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::embeddings::encoder::SentenceEncoder;
 use crate::simulations::embedding::parts;
 use crate::simulations::listed_tokens::{Listed, listed};
-use crate::simulations::simulate::{Simulation, Task, simulate_all};
+use crate::simulations::simulate::{Outcome, Task, simulate_all};
 use crate::simulations::simulator::Simulator;
 use crate::simulations::words::words;
 
@@ -32,7 +32,7 @@ struct Unit {
     windows: Vec<(Vec<String>, Vec<f32>)>,
 }
 
-async fn simulate(encoder: &SentenceEncoder, explanation: &str, tokens: &[String]) -> Result<Simulation, String> {
+async fn simulate(encoder: &SentenceEncoder, explanation: &str, tokens: &[String]) -> Outcome {
     let task = Task { explanation: explanation.to_owned(), tokens: tokens.to_vec() };
     simulate_all(Simulator::Embedding, None, Some(encoder), &[task]).await.unwrap().remove(0)
 }

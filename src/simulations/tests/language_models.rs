@@ -5,14 +5,14 @@ use crate::completions::Abilities;
 use crate::completions::request::{Call, Message, Purpose, Role};
 use crate::completions::slots::{Piece, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
-use crate::simulations::simulate::{Simulation, Task, simulate_all};
+use crate::simulations::simulate::{Failure, Outcome, Task, simulate_all};
 use crate::simulations::simulator::Simulator;
 
 fn task(explanation: &str, tokens: &[&str]) -> Task {
     Task { explanation: explanation.to_owned(), tokens: tokens.iter().map(|token| (*token).to_owned()).collect() }
 }
 
-async fn simulate(simulator: Simulator, model: &Scripted, task: Task) -> Result<Result<Simulation, String>> {
+async fn simulate(simulator: Simulator, model: &Scripted, task: Task) -> Result<Outcome> {
     Ok(simulate_all(simulator, Some(model), None, &[task]).await?.remove(0))
 }
 
@@ -140,9 +140,9 @@ async fn one_bad_reply_is_one_window_and_a_spent_budget_is_all() {
     let tasks: Vec<Task> = (1..=4).map(|n| task("cats", &tokens[..n])).collect();
     let got = simulate_all(Simulator::AllAtOnce, Some(&model), None, &tasks).await.unwrap();
     assert!(got[0].is_ok());
-    assert!(got[1].as_ref().unwrap_err().contains("no choices"));
-    assert_eq!(got[2].as_ref().unwrap_err(), "expected 3 slots, got 0");
-    assert_eq!(got[3].as_ref().unwrap_err(), "expected a number at some token, got none at 4");
+    assert!(got[1].as_ref().unwrap_err().reason.contains("no choices"));
+    assert_eq!(got[2].as_ref().unwrap_err().reason, "expected 3 slots, got 0");
+    assert_eq!(got[3].as_ref().unwrap_err().reason, "expected a number at some token, got none at 4");
     let spent = |_: &SlotPrompt| -> Result<Vec<SlotReading>> {
         Err(Error::BudgetReached { spent: "5 usd".to_owned(), budget: "5 usd".to_owned(), done: String::new() })
     };
@@ -174,7 +174,7 @@ async fn simulators_say_what_they_lack() {
 async fn read_head(
     reply: &'static [&'static [(&'static str, f64)]],
     tokens_of_ten: Option<usize>,
-) -> Result<f32, String> {
+) -> Result<f32, Failure> {
     let model = Scripted { tokens_of_ten, ..Scripted::replying(|_| Ok(distributions(reply))) };
     let simulation = simulate(Simulator::OneAtATime, &model, task("cats", &["a"])).await.unwrap()?;
     Ok(simulation.expected[0].unwrap())
@@ -198,7 +198,7 @@ async fn one_at_a_time_reads_the_head_of_the_reply() {
     const NO_NUMBER: &[&[(&str, f64)]] = &[&[("The", 0.9), ("11", 0.05), ("05", 0.05)]];
     for nothing in [NO_NUMBER, &[]] {
         let model = Scripted::replying(move |_| Ok(distributions(nothing)));
-        let error = simulate(Simulator::OneAtATime, &model, task("cats", &["a"])).await.unwrap().unwrap_err();
+        let error = simulate(Simulator::OneAtATime, &model, task("cats", &["a"])).await.unwrap().unwrap_err().reason;
         assert_eq!(error, "expected a number at some token, got none at 1");
     }
 }
@@ -279,8 +279,10 @@ async fn log_probability_free_copies_the_lines() {
     assert_eq!(got.expected, [Some(0.0), Some(9.5), Some(0.0), None, Some(3.0)]);
     assert_eq!((got.n_unread, got.number_mass, got.completions), (1, None, vec!["key".to_owned()]));
     let model = Scripted::replying(|_| Ok(text("I cannot do that.")));
-    let error = simulate(Simulator::LogProbabilityFree, &model, task("cats", &tokens)).await.unwrap().unwrap_err();
-    assert_eq!(error, "expected numbers for 5 tokens, got 0 of which 0 stand at tokens of the window");
+    let failure = simulate(Simulator::LogProbabilityFree, &model, task("cats", &tokens)).await.unwrap().unwrap_err();
+    // Paid for, and there to be looked at.
+    assert_eq!(failure.completions, ["key"]);
+    assert_eq!(failure.reason, "expected numbers for 5 tokens, got 0 of which 0 stand at tokens of the window");
 }
 
 #[test]

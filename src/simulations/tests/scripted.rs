@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::completions::model_name::ModelName;
 use crate::completions::reply::{Finish, GeneratedToken, Reply};
 use crate::completions::request::{Call, Request};
-use crate::completions::slots::{Continuation, SlotPrompt, SlotReading};
+use crate::completions::slots::{Continuation, Reading, SlotPrompt, SlotReading};
 use crate::completions::{Abilities, LanguageModel};
 use crate::error::{Error, Result};
 
@@ -116,11 +116,11 @@ impl LanguageModel for Scripted {
         calls.iter().map(|call| (self.reply)(call)).collect()
     }
 
-    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Vec<SlotReading>>> {
-        prompts.iter().map(|prompt| (self.slots)(prompt)).collect()
+    async fn read_slots_all(&self, prompts: &[SlotPrompt]) -> Vec<Result<Reading<Vec<SlotReading>>>> {
+        prompts.iter().map(|prompt| (self.slots)(prompt).map(Reading::unstored)).collect()
     }
 
-    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Vec<f64>>> {
+    async fn losses_all(&self, continuations: &[Continuation]) -> Vec<Result<Reading<Vec<f64>>>> {
         continuations.iter().map(|_| Err(Error::internal("no losses were expected"))).collect()
     }
 }
