@@ -4,8 +4,8 @@
     python scripts/make_openai_dataset.py OUT --neurons 5000
 
 Windows of 64 tokens come from a pool of 50,000, as in the published data. What a file of records holds is taken from a published one (GPT-2
-XL, layer 1, neuron 1, of which apartresearch/deepdecipher has a copy at commit a71b96e as src/1.json): 50 random records, five lists of 20 by
-quantile, of which the last are among the 50 top records, falling; float16 activations of x * sigmoid(1.702 x) rounded to four decimals, moments rounded
+XL, layer 1, neuron 1, of which apartresearch/deepdecipher has a copy at commit a71b96e as src/1.json): by the lengths of its lists 50 random records, five
+lists of 20 by quantile, of which the last are among the 50 top records, falling; float16 activations of x * sigmoid(1.702 x) rounded to four decimals, moments rounded
 likewise, boundaries of quantiles between two nulls. It says nothing about the other files: one explanation scored on 10 windows with
 a distribution over 0 to 10 at every token in all digits of a 64-bit number, related neurons and tokens in as many. Needs numpy and orjson.
 """
