@@ -3,9 +3,11 @@
 
     python scripts/make_openai_dataset.py OUT --neurons 5000
 
-Windows of 64 tokens come from a pool of 50,000, as in the published data; a neuron has 20 top, 4 x 5 quantile and 15 random records, one
-explanation scored on 10 windows with a distribution over 0 to 10 at every token, and its related neurons and tokens. Numbers have the
-digits that float32 values and probabilities have in the published files. Needs numpy and orjson.
+Windows of 64 tokens come from a pool of 50,000, as in the published data. What a file of records holds is taken from a published one (GPT-2
+XL, layer 1, neuron 1, of which apartresearch/deepdecipher has a copy at commit a71b96e as src/1.json): by the lengths of its lists 50 random records, five
+lists of 20 by quantile, of which the last are among the 50 top records, falling; float16 activations of x * sigmoid(1.702 x) rounded to four decimals, moments rounded
+likewise, boundaries of quantiles between two nulls. It says nothing about the other files: one explanation scored on 10 windows with
+a distribution over 0 to 10 at every token in all digits of a 64-bit number, related neurons and tokens in as many. Needs numpy and orjson.
 """
 
 import argparse
@@ -15,6 +17,8 @@ import numpy
 import orjson
 
 LENGTH = 64
+# Shares of a neuron's largest activation that part its five lists by quantile.
+EDGES = numpy.array([0.01, 0.2, 0.45, 0.7])
 
 
 def words(random, count):
@@ -30,17 +34,31 @@ def words(random, count):
     return made
 
 
-def activations(random, peak):
-    """Mostly small values around zero, as after a GELU, with one bump of about `peak`; float32."""
-    values = random.normal(-0.08, 0.06, LENGTH).astype(numpy.float32)
-    place = random.integers(LENGTH)
-    values[place] = peak
-    return values
+class Neuron:
+    """How a made-up neuron fires: pre-activations are normal, about a mean of the neuron's and a shift of the window's."""
+
+    def __init__(self, random):
+        self.random = random
+        self.mean = random.normal(-2.2, 0.4)
+        self.spread = random.uniform(0.6, 1.0)
+
+    def activations(self, peak, n_hot):
+        """Activations of a window whose largest is about `peak`, at the first of `n_hot` places: shape [LENGTH]."""
+        x = self.random.normal(self.mean + self.random.normal(0, 0.4), self.spread, LENGTH)
+        values = x / (1 + numpy.exp(-1.702 * x))
+        values = numpy.minimum(values, max(peak, 0))
+        places = self.random.choice(LENGTH, size=n_hot, replace=False)
+        values[places] = peak * self.random.random(n_hot) ** 2
+        values[places[:1]] = peak
+        return published(values)
 
 
-def record(window, values, digits):
-    values = values.astype(float)
-    values = values if digits is None else values.round(digits)
+def published(values):
+    """Numbers as the published files of records have them: of 16 bits, rounded to four decimals."""
+    return numpy.asarray(values).astype(numpy.float16).astype(float).round(4)
+
+
+def record(window, values):
     return {"dataclass_name": "ActivationRecord", "tokens": window, "activations": values.tolist()}
 
 
@@ -98,7 +116,6 @@ def main():
     parser.add_argument(
         "--certainty", type=float, default=5, help="advantage of the answer 0, in nats: 5 gives it 0.72 on average, 9 gives it 0.93"
     )
-    parser.add_argument("--digits", type=int, help="decimals of activations [default: all that float32 has]")
     arguments = parser.parse_args()
     random = numpy.random.default_rng(arguments.seed)
     vocabulary = words(random, 20_000)
@@ -118,13 +135,19 @@ def main():
     for number in range(arguments.neurons):
         layer, neuron = divmod(number, per_layer)
         name = {"dataclass_name": "NeuronId", "layer_index": layer, "neuron_index": neuron}
-        scale = float(random.lognormal(0.5, 0.5))
-        digits = arguments.digits
-        top = [record(window(), activations(random, scale * (1 - 0.02 * i)), digits) for i in range(20)]
-        rest = [record(window(), activations(random, scale * random.random() * 0.1), digits) for _ in range(15)]
-        quantiles = [
-            [record(window(), activations(random, scale * part), digits) for _ in range(5)] for part in (0.05, 0.2, 0.4, 0.6)
-        ]
+        fires = Neuron(random)
+        scale = float(random.lognormal(0.7, 0.5))
+
+        def records(count, low, high):
+            """Records of windows with a maximum between two shares of the neuron's largest, rising."""
+            peaks = numpy.sort(random.uniform(low, high, count)) * scale
+            return [record(window(), fires.activations(peak, 1 + random.poisson(3 * peak / scale))) for peak in peaks]
+
+        rest = [record(window(), fires.activations(scale * share, 1)) for share in random.exponential(0.08, 50).clip(0, 1)]
+        top = records(50, 0.7, 1.0)[::-1]
+        quantiles = [records(20, low, high) for low, high in zip([0.0, *EDGES], EDGES)]
+        quantiles.append([top[i] for i in sorted(random.choice(50, size=20, replace=False), reverse=True)])
+        moments = published([random.normal(-0.05, 0.02), random.random() * 0.05, random.normal(8, 3), random.lognormal(4, 1)])
         place = f"{layer}/{neuron}"
         total += write(
             arguments.out / "collated-activations" / f"{place}.json",
@@ -133,11 +156,8 @@ def main():
                 "neuron_id": name,
                 "random_sample": rest,
                 "random_sample_by_quantile": quantiles,
-                "quantile_boundaries": [0.5, 0.9, 0.99, 0.999],
-                "mean": float(random.normal(-0.05, 0.02)),
-                "variance": float(random.random() * 0.05),
-                "skewness": float(random.normal(2, 3)),
-                "kurtosis": float(random.lognormal(3, 1)),
+                "quantile_boundaries": [None, *published(scale * EDGES).tolist(), None],
+                **dict(zip(("mean", "variance", "skewness", "kurtosis"), moments.tolist())),
                 "most_positive_activation_records": top,
             },
         )

@@ -88,6 +88,19 @@ impl Outlet {
         self.send(Message::Rows(Box::new(block))).await
     }
 
+    /// Sends rows that were made where their units were read.
+    ///
+    /// # Errors
+    /// When the import has ended, and the part should too.
+    pub(crate) async fn block(&mut self, block: Block) -> Result<()> {
+        self.send(Message::Rows(Box::new(block))).await
+    }
+
+    /// What a bad file does.
+    pub(crate) fn on_bad_file(&self) -> OnBadFile {
+        self.on_bad_file
+    }
+
     /// Sends firings, each unit's all together; those of units whose firings the lake has are dropped.
     ///
     /// # Errors

@@ -110,6 +110,12 @@ impl Known {
         Ok(Self { inner: Arc::new(Mutex::new(inner)) })
     }
 
+    /// As of a lake without rows.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self { inner: Arc::default() }
+    }
+
     /// Whether the unit's rows of this kind are there.
     pub fn has(&self, kept: Kept, hook_point: &str, neuron: i32) -> bool {
         self.inner.lock().has(kept, hook_point, neuron)
@@ -123,6 +129,11 @@ impl Known {
     /// As [`Known::claim`], of a row of `explanations`, or of the rows of `simulations` or `scores` that share these cells.
     pub(crate) fn claim_row<'a>(&self, table: &str, cells: impl IntoIterator<Item = &'a str>) -> bool {
         self.inner.lock().rows.insert(key(table, cells))
+    }
+
+    /// Whether a row of `token_sequences` is there, or somebody claimed it.
+    pub(crate) fn has_sequence(&self, sequence: i64) -> bool {
+        self.inner.lock().sequences.contains(&sequence)
     }
 
     /// As [`Known::claim`], of a row of `token_sequences`.

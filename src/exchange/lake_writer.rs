@@ -1,4 +1,5 @@
-//! Blocks of rows on their way into the tables: encoded by a thread a table, committed chunk by chunk in an order that a kill cannot spoil.
+//! Blocks of rows on their way into the tables: encoded by a thread a table, committed chunk by chunk in an order that a kill cannot
+//! spoil.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::tables::writer::TableWriter;
 
 /// The table of what all others refer to: committed before them.
 const SEQUENCES: &str = "token_sequences";
+/// How many tables at the end of [`TABLES`] say that a file is done, and are committed after all others.
+const N_LAST: usize = 2;
 /// Parquet bytes, over all tables, after which a chunk is committed.
 const CHUNK_BYTES: usize = 96 << 20;
 /// Time after which a chunk is committed: what a kill can cost when files come slowly.
@@ -95,16 +98,34 @@ impl LakeWriter {
     /// Makes the chunk visible: windows first, then what refers to them, last what says that a file is done.
     pub(crate) async fn commit(&mut self) -> Result<()> {
         self.write_windows().await?;
-        for table in [SEQUENCES].into_iter().chain(TABLES) {
-            let Some(encoder) = self.tables.get_mut(table).filter(|encoder| encoder.n_rows > 0) else { continue };
-            let (done, answer) = oneshot::channel();
-            encoder.orders.send(Order::Commit(done)).await.map_err(|_| gone(table))?;
-            answer.await.map_err(|_| gone(table))??;
-            *self.written.entry(table.to_owned()).or_default() += std::mem::take(&mut encoder.n_rows);
+        let (rows, last) = TABLES.split_at(TABLES.len() - N_LAST);
+        for together in [&[SEQUENCES], rows, last] {
+            self.commit_tables(together).await?;
         }
         self.pending.store(0, Ordering::Relaxed);
         self.committed_at = Instant::now();
         Ok(())
+    }
+
+    /// Commits some tables at the same time; their rows do not refer to each other.
+    async fn commit_tables(&mut self, tables: &[&'static str]) -> Result<()> {
+        let mut answers = Vec::with_capacity(tables.len());
+        for &table in tables {
+            let Some(encoder) = self.tables.get_mut(table).filter(|encoder| encoder.n_rows > 0) else { continue };
+            let (done, answer) = oneshot::channel();
+            encoder.orders.send(Order::Commit(done)).await.map_err(|_| gone(table))?;
+            answers.push((table, std::mem::take(&mut encoder.n_rows), answer));
+        }
+        let mut result = Ok(());
+        // All are waited for, so that what was committed is counted whatever became of the others.
+        for (table, n_rows, answer) in answers {
+            let committed = answer.await.map_err(|_| gone(table)).flatten();
+            if committed.is_ok() {
+                *self.written.entry(table.to_owned()).or_default() += n_rows;
+            }
+            result = result.and(committed);
+        }
+        result
     }
 
     /// Completes the run's row, when there is one; the rows committed, by table.

@@ -1,5 +1,7 @@
 //! Units as rows: the one place that decides what the tables hold of what an importer read.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, Int64Builder, ListBuilder, RecordBatch, StringBuilder};
@@ -47,14 +49,9 @@ impl Block {
     /// # Errors
     /// When Arrow refuses, which would be our bug.
     pub(crate) fn of(units: Vec<UnitData>, known: &Known) -> Result<Self> {
-        let mut rows = Rows::default();
-        let mut n_units = 0;
-        let n_all = units.len() as u64;
-        for mut unit in units {
-            keep_truths(&mut unit);
-            n_units += u64::from(rows.unit(unit, known));
-        }
-        rows.into_block(n_units, n_all - n_units)
+        let mut block = BlockBuilder::new(known);
+        units.into_iter().for_each(|unit| block.push(unit));
+        block.finish()
     }
 
     /// Firings of these units, each with all of its own, without the units whose firings are known.
@@ -78,6 +75,38 @@ impl Block {
     }
 }
 
+/// A block that is filled unit by unit, so that a unit's own lists are let go of before the next is read.
+pub(crate) struct BlockBuilder<'a> {
+    known: &'a Known,
+    rows: Rows,
+    n_units: u64,
+    n_known: u64,
+}
+
+impl<'a> BlockBuilder<'a> {
+    /// A block without rows.
+    pub(crate) fn new(known: &'a Known) -> Self {
+        Self { known, rows: Rows::default(), n_units: 0, n_known: 0 }
+    }
+
+    /// Adds the rows of a unit, without those that are known.
+    pub(crate) fn push(&mut self, mut unit: UnitData) {
+        keep_truths(&mut unit);
+        match self.rows.unit(unit, self.known) {
+            true => self.n_units += 1,
+            false => self.n_known += 1,
+        }
+    }
+
+    /// The block.
+    ///
+    /// # Errors
+    /// When Arrow refuses, which would be our bug.
+    pub(crate) fn finish(self) -> Result<Block> {
+        self.rows.into_block(self.n_units, self.n_known)
+    }
+}
+
 #[derive(Default)]
 struct Rows {
     neurons: Neurons,
@@ -90,7 +119,7 @@ struct Rows {
     judgements: Judgements,
     scores: Scores,
     firings: FiringColumns,
-    windows: std::collections::HashMap<i64, Window>,
+    windows: HashMap<i64, Window>,
 }
 
 impl Rows {
@@ -108,8 +137,8 @@ impl Rows {
         for (kept, records) in [(Kept::Records, records), (Kept::ScoredRecords, scored)] {
             if !records.is_empty() && claim(kept) {
                 any = true;
-                for record in records {
-                    let sequence = self.window(&record.window);
+                for mut record in records {
+                    let sequence = self.window(std::mem::take(&mut record.window), known);
                     self.records.push(key, sequence, &record);
                 }
             }
@@ -126,18 +155,20 @@ impl Rows {
             data.links.iter().for_each(|link| self.links.push(key, link));
             any = true;
         }
-        for explanation in &data.explanations {
+        for explanation in data.explanations {
             any |= self.explanation(key, explanation, known);
         }
         any
     }
 
-    fn explanation(&mut self, unit: &UnitKey, explanation: &ExchangedExplanation, known: &Known) -> bool {
-        let id = explanation_id(unit, explanation);
+    fn explanation(&mut self, unit: &UnitKey, mut explanation: ExchangedExplanation, known: &Known) -> bool {
+        let id = explanation_id(unit, &explanation);
+        let windows = explanation.simulations.iter_mut().map(|simulation| std::mem::take(&mut simulation.window));
+        let windows: Vec<Window> = windows.collect();
         let mut any = false;
         // Rows of one method and scale come together, as those of a unit do.
         let mut claimed: Vec<(&str, &str, &str, bool)> = Vec::new();
-        for simulation in &explanation.simulations {
+        for (simulation, window) in explanation.simulations.iter().zip(windows) {
             let method = (
                 simulation.simulator.as_str(),
                 simulation.simulator_model.as_deref().unwrap_or_default(),
@@ -150,7 +181,7 @@ impl Rows {
                 ours
             });
             if ours {
-                let sequence = self.window(&simulation.window);
+                let sequence = self.window(window, known);
                 self.simulations.push(unit, &id, sequence, simulation);
                 any = true;
             }
@@ -166,7 +197,7 @@ impl Rows {
                 ours
             });
             if ours {
-                let sequence = self.window(&judgement.window);
+                let sequence = self.window(judgement.window.clone(), known);
                 self.judgements.push(unit, &id, sequence, judgement);
                 any = true;
             }
@@ -183,15 +214,20 @@ impl Rows {
         if known.claim_row("explanations", [id.as_str()]) {
             // Asked of whole units, where an importer wants to know what it need not read.
             known.claim(Kept::Explanations, &unit.hook_point, unit.neuron);
-            self.explanations.push(unit, &id, explanation);
+            self.explanations.push(unit, &id, &explanation);
             any = true;
         }
         any
     }
 
-    fn window(&mut self, window: &Window) -> i64 {
+    /// The key of a window, which is kept unless the lake has it, or another block on its way there.
+    fn window(&mut self, window: Window, known: &Known) -> i64 {
         let sequence = window.sequence();
-        self.windows.entry(sequence).or_insert_with(|| window.clone());
+        if let Entry::Vacant(new) = self.windows.entry(sequence)
+            && !known.has_sequence(sequence)
+        {
+            new.insert(window);
+        }
         sequence
     }
 

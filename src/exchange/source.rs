@@ -211,10 +211,21 @@ fn joined(root: &object_store::path::Path, path: &str) -> object_store::path::Pa
 }
 
 fn read_local(path: &Path) -> Result<Option<Bytes>> {
+    let mut bytes = Vec::new();
+    Ok(read_into(path, &mut bytes)?.then(|| bytes.into()))
+}
+
+/// Reads a file of this machine in place of what the buffer held; `false` when it is not there.
+///
+/// # Errors
+/// [`Error::File`] when it is there and cannot be read.
+pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> Result<bool> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes.into())),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+    use std::io::Read;
+    buffer.clear();
+    match std::fs::File::open(path).and_then(|mut file| file.read_to_end(buffer)) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
         Err(source) => Err(Error::File { path: path.to_owned(), source }),
     }
 }

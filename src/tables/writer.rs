@@ -1,10 +1,10 @@
 //! Appends batches to a Delta table in commits that never cut a unit in two.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use deltalake::kernel::Transaction;
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
-use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
 use deltalake::{DeltaTable, DeltaTableError};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -142,7 +142,14 @@ impl TableWriter {
         }
         let checked = check_batch(self.definition, batch)?;
         let stored = stored_form(&checked, &self.writer)?;
-        self.writer.write(stored).await?;
+        match partition_of(self.definition, &checked) {
+            // Otherwise every row would be looked at, and copied.
+            Some(partition) => {
+                let partition = partition.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                self.writer.write_partition(stored, &partition, WriteMode::Default).await?;
+            }
+            None => self.writer.write(stored).await?,
+        }
         self.pending += batch.num_rows();
         Ok(())
     }
@@ -222,6 +229,17 @@ fn float_columns(definition: &TableDefinition) -> impl Iterator<Item = (&str, Co
             _ => None,
         }
     })
+}
+
+/// The partition that all rows are in, by its columns: `None` when there are several, or none to be in.
+fn partition_of<'a>(definition: &'a TableDefinition, batch: &'a RecordBatch) -> Option<Vec<(&'a str, &'a str)>> {
+    let of = |name: &'a String| {
+        let texts = batch.column_by_name(name)?.as_string_opt::<i32>()?;
+        let first = (texts.null_count() == 0 && !texts.is_empty()).then(|| texts.value(0))?;
+        texts.iter().all(|text| text == Some(first)).then_some((name.as_str(), first))
+    };
+    let partition: Vec<_> = definition.partition_columns.iter().map(of).collect::<Option<_>>()?;
+    (!partition.is_empty()).then_some(partition)
 }
 
 /// The stored schema may name list elements in its own way; the values are the same.

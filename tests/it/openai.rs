@@ -71,10 +71,15 @@ pub(crate) fn files(layer: usize, neuron: usize) -> BTreeMap<String, Vec<u8>> {
     let list = |from: usize, n: usize| (from..from + n).map(|place| record(unit, place)).collect::<Vec<_>>();
     let (top, random) = (list(0, 20), list(20, 15));
     let quantiles: Vec<Vec<Value>> = (0..4).map(|quantile| list(40 + 5 * quantile, 3)).collect();
+    // The public dataset has activations between infinite ends, which JSON cannot say.
+    let boundaries = match neuron % 2 {
+        0 => json!([0.5, 0.9, 0.99, 0.999]),
+        _ => json!([null, -0.0032, 0.5005, 1.5146, 2.3789, null]),
+    };
     let mut files = BTreeMap::new();
     let collated = json!({
         "dataclass_name": "NeuronRecord", "neuron_id": id, "random_sample": random, "random_sample_by_quantile": quantiles,
-        "quantile_boundaries": [0.5, 0.9, 0.99, 0.999], "mean": draw([unit, 0, 0, 2]), "variance": draw([unit, 0, 0, 3]),
+        "quantile_boundaries": boundaries, "mean": draw([unit, 0, 0, 2]), "variance": draw([unit, 0, 0, 3]),
         "skewness": null, "kurtosis": draw([unit, 0, 0, 4]) * 40.0, "most_positive_activation_records": top,
     });
     files.insert(format!("collated-activations/{layer}/{neuron}.json"), collated.to_string().into_bytes());

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::json;
 
-use super::read_unit::{self, Authors, Flaw, NotKept, hook_point};
+use super::read_part::{Files, Wanted, read_part};
+use super::read_unit::{Authors, hook_point};
 use crate::error::{Error, Result};
 use crate::exchange::fault::{ExchangeError, Fault};
 use crate::exchange::importer::{Importer, Outlet};
@@ -243,7 +243,7 @@ impl Importer for Dataset {
     async fn read(&self, part: Part, known: &Known, out: &mut Outlet) -> Result<()> {
         let layer = part.layer;
         let hook = hook_point(layer);
-        let mut wanted: Vec<(i32, Vec<usize>)> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         let mut n_skipped = 0;
         for &neuron in &part.neurons {
             let has: Vec<bool> = KINDS.iter().map(|(.., kept)| known.has(*kept, &hook, neuron)).collect();
@@ -253,30 +253,19 @@ impl Importer for Dataset {
             }
             // Explanations cannot be read without the records; their rows are dropped again where they are known.
             let kinds = (0..KINDS.len()).filter(|kind| !has[*kind] || (*kind == 0 && !has[1])).collect();
-            wanted.push((neuron, kinds));
+            wanted.push((self.unit(layer, neuron), kinds));
         }
         out.skipped(n_skipped);
-        let paths = wanted.iter().flat_map(|(neuron, kinds)| kinds.iter().map(move |kind| path(*kind, layer, *neuron)));
-        let files = self.source.get_all(paths.collect()).await?;
-        let mut files = files.into_iter();
-        let mut units = Vec::with_capacity(wanted.len());
-        for (neuron, kinds) in wanted {
-            let found: Vec<(usize, Bytes)> = kinds
-                .into_iter()
-                .zip(files.by_ref())
-                .filter_map(|(kind, file)| match file {
-                    Some(bytes) => {
-                        out.file(bytes.len());
-                        Some((kind, bytes))
-                    }
-                    None => {
-                        out.missing(KINDS[kind].0);
-                        None
-                    }
-                })
-                .collect();
-            units.push((self.unit(layer, neuron), found));
-        }
+        let files = match self.source.local_path() {
+            Some(folder) => Files::Local(folder.to_owned()),
+            None => {
+                let paths = wanted.iter().flat_map(|(unit, kinds)| {
+                    let neuron = unit.unit.neuron;
+                    kinds.iter().map(move |kind| path(*kind, layer, neuron))
+                });
+                Files::Fetched(self.source.get_all(paths.collect()).await?.into_iter())
+            }
+        };
         let authors = Authors {
             explainer: self.options.explainer.clone(),
             explainer_model: self.options.explainer_model.clone(),
@@ -284,63 +273,19 @@ impl Importer for Dataset {
             simulator_model: self.options.simulator_model.clone(),
             distributions: self.options.distributions,
         };
-        let read = blocking(move || {
-            Ok(units.into_iter().map(|(unit, files)| read_files(unit, &files, &authors)).collect::<Vec<_>>())
-        })
-        .await?;
-        let mut units = Vec::with_capacity(read.len());
-        for ReadUnit { unit, not_kept, flaws } in read {
-            not_kept.into_iter().for_each(|what| out.not_kept(what));
-            let neuron = unit.unit.neuron;
-            let mut stop = Ok(());
-            for (kind, flaw) in flaws {
-                let file = self.source.shown_file(&path(kind, layer, neuron));
-                stop = stop.and(out.bad(Fault { file, line: flaw.line, reason: flaw.reason }));
-            }
-            if let Err(fault) = stop {
-                // Units before it are whole, and are kept.
-                out.units(units).await?;
-                return Err(fault);
-            }
-            units.push(unit);
+        let (known, on_bad_file) = (known.clone(), out.on_bad_file());
+        let part = blocking(move || read_part(wanted, files, &authors, &known, on_bad_file)).await?;
+        part.sizes.into_iter().for_each(|size| out.file(size));
+        part.missing.into_iter().for_each(|kind| out.missing(KINDS[kind].0));
+        part.not_kept.into_iter().for_each(|what| out.not_kept(what));
+        // Units before a fault are whole, and are kept.
+        out.block(part.block).await?;
+        for (neuron, kind, flaw) in part.flaws {
+            let file = self.source.shown_file(&path(kind, layer, neuron));
+            out.bad(Fault { file, line: flaw.line, reason: flaw.reason })?;
         }
-        out.units(units).await
+        Ok(())
     }
-}
-
-/// One unit as it was read.
-struct ReadUnit {
-    unit: UnitData,
-    not_kept: NotKept,
-    flaws: Vec<(usize, Flaw)>,
-}
-
-fn read_files(mut unit: UnitData, files: &[(usize, Bytes)], authors: &Authors) -> ReadUnit {
-    let mut flaws = Vec::new();
-    let mut not_kept = NotKept::new();
-    for (kind, bytes) in files {
-        let done = match kind {
-            0 => read_unit::records(bytes, &mut unit),
-            // The windows of explanations are looked for among records, which must then be there or really be missing.
-            1 if flaws.iter().any(|(kind, _)| *kind == 0) => Ok(()),
-            1 => read_unit::explanations(bytes, authors, &mut unit).map(|more| not_kept.extend(more)),
-            2 => read_unit::links(bytes, &mut unit),
-            3 => read_unit::token_means(bytes, &mut unit),
-            _ => read_unit::token_effects(bytes, &mut unit),
-        };
-        if let Err(flaw) = done {
-            // Nothing of a bad file is kept.
-            match kind {
-                0 => unit.records.clear(),
-                1 => unit.explanations.clear(),
-                2 => unit.links.clear(),
-                3 => unit.token_means.clear(),
-                _ => unit.token_effects.clear(),
-            }
-            flaws.push((*kind, flaw));
-        }
-    }
-    ReadUnit { unit, not_kept, flaws }
 }
 
 /// A file's path below the folder of the model.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::exact::Number;
 use super::lists::{Floats, Index, OptionalFloats, Ragged, Tokens};
 
 /// Which unit a file is about.
@@ -27,11 +28,11 @@ pub(crate) struct NeuronRecord {
     pub(crate) random_sample: Option<Vec<ActivationRecord>>,
     #[serde(alias = "random_sample_by_decile")]
     pub(crate) random_sample_by_quantile: Option<Vec<Vec<ActivationRecord>>>,
-    pub(crate) quantile_boundaries: Option<Vec<f64>>,
-    pub(crate) mean: Option<f64>,
-    pub(crate) variance: Option<f64>,
-    pub(crate) skewness: Option<f64>,
-    pub(crate) kurtosis: Option<f64>,
+    pub(crate) quantile_boundaries: Option<Vec<Option<Number>>>,
+    pub(crate) mean: Option<Number>,
+    pub(crate) variance: Option<Number>,
+    pub(crate) skewness: Option<Number>,
+    pub(crate) kurtosis: Option<Number>,
 }
 
 /// Tokens and what the unit did on each.
@@ -63,9 +64,9 @@ pub(crate) struct ScoredExplanation<'a> {
 pub(crate) struct ScoredSimulation<'a> {
     #[serde(borrow)]
     pub(crate) scored_sequence_simulations: Vec<ScoredSequenceSimulation<'a>>,
-    pub(crate) ev_correlation_score: Option<f64>,
-    pub(crate) rsquared_score: Option<f64>,
-    pub(crate) absolute_dev_explained_score: Option<f64>,
+    pub(crate) ev_correlation_score: Option<Number>,
+    pub(crate) rsquared_score: Option<Number>,
+    pub(crate) absolute_dev_explained_score: Option<Number>,
 }
 
 /// One window.
@@ -74,9 +75,9 @@ pub(crate) struct ScoredSequenceSimulation<'a> {
     #[serde(alias = "sequence_simulation", borrow)]
     pub(crate) simulation: SequenceSimulation<'a>,
     pub(crate) true_activations: Floats,
-    pub(crate) ev_correlation_score: Option<f64>,
-    pub(crate) rsquared_score: Option<f64>,
-    pub(crate) absolute_dev_explained_score: Option<f64>,
+    pub(crate) ev_correlation_score: Option<Number>,
+    pub(crate) rsquared_score: Option<Number>,
+    pub(crate) absolute_dev_explained_score: Option<Number>,
 }
 
 /// What was expected on one window.

@@ -12,6 +12,8 @@ pub(crate) mod exact;
 
 pub(crate) mod read_unit;
 
+pub(crate) mod read_part;
+
 pub mod interleave;
 
 pub mod dataset;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::dataset::Distributions;
-use super::exact::Exact;
+use super::exact::Number;
 use super::files::{
     ActivationRecord, NeuronId, NeuronRecord, NeuronSimulationResults, NeuronsAndWeights, RelatedNeurons,
     ScoredExplanation, ScoredSequenceSimulation, SequenceSimulation, TokenLookupTableSummaryOfNeuron, TokensAndWeights,
@@ -71,17 +71,8 @@ pub(crate) type NotKept = Vec<&'static str>;
 pub(crate) fn records(bytes: &[u8], unit: &mut UnitData) -> Result<(), Flaw> {
     let file: NeuronRecord = parse(bytes, 1)?;
     check_id(&file.neuron_id, unit)?;
-    let exact = Exact::of(bytes);
-    let moment = |moment: Option<f64>| moment.map(|moment| exact.number(moment));
-    let mut levels = Vec::new();
-    let mut quantiles = Vec::new();
-    if let Some(boundaries) = file.quantile_boundaries {
-        // The files do not say whether a boundary is a share of windows or an activation; shares lie in 0..=1.
-        match boundaries.iter().all(|boundary| (0.0..=1.0).contains(boundary)) {
-            true => levels = boundaries,
-            false => quantiles = boundaries,
-        }
-    }
+    let moment = |moment: Option<Number>| moment.map(|Number(moment)| moment);
+    let (levels, quantiles) = boundaries(file.quantile_boundaries.unwrap_or_default())?;
     let top = file.most_positive_activation_records.unwrap_or_default();
     for (index, record) in top.into_iter().enumerate() {
         let (split, rank) = of_top(index);
@@ -114,21 +105,35 @@ pub(crate) fn records(bytes: &[u8], unit: &mut UnitData) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// Levels and activations of quantiles: of a list of boundaries the one or the other, because it does not say which it has.
+///
+/// Published files have activations between the infinite ends of the first and of the last quantile, which JSON knows as `null`.
+/// Otherwise numbers in 0..=1 are shares of windows.
+fn boundaries(list: Vec<Option<Number>>) -> Result<(Vec<f64>, Vec<f64>), Flaw> {
+    let (list, open) = match list.as_slice() {
+        [None, inner @ .., None] => (inner, true),
+        all => (all, false),
+    };
+    let numbers = list.iter().map(|number| number.map(|Number(number)| number)).collect::<Option<Vec<f64>>>();
+    let numbers = numbers.ok_or_else(|| {
+        Flaw::of("quantile_boundaries: expected null at both ends or nowhere, got null in another place".to_owned())
+    })?;
+    match !open && numbers.iter().all(|boundary| (0.0..=1.0).contains(boundary)) {
+        true => Ok((numbers, Vec::new())),
+        false => Ok((Vec::new(), numbers)),
+    }
+}
+
 /// Reads `explanations` into the unit.
 pub(crate) fn explanations(bytes: &[u8], authors: &Authors, unit: &mut UnitData) -> Result<NotKept, Flaw> {
     let (line, number) = only_line(bytes)?;
     let file: NeuronSimulationResults<'_> = parse(line, number)?;
     let in_line = |flaw: Flaw| Flaw { line: flaw.line.or(Some(number)), ..flaw };
     check_id(&file.neuron_id, unit).map_err(in_line)?;
-    let exact = Exact::of(line);
     let mut not_kept = NotKept::new();
     for (sample_no, scored) in file.scored_explanations.into_iter().enumerate() {
-        let mut explanation =
-            explanation(scored, sample_no as i32, authors, &unit.records, &mut not_kept).map_err(in_line)?;
-        for score in &mut explanation.scores {
-            score.value = score.value.map(|value| exact.number(value));
-        }
-        unit.explanations.push(explanation);
+        let explanation = explanation(scored, sample_no as i32, authors, &unit.records, &mut not_kept);
+        unit.explanations.push(explanation.map_err(in_line)?);
     }
     Ok(not_kept)
 }
@@ -314,7 +319,7 @@ fn explanation(
                     metric: metric.to_owned(),
                     sample_set: sample_set.clone(),
                     split: Split::Valid,
-                    value,
+                    value: value.map(|Number(value)| value),
                     control: None,
                     low: None,
                     high: None,

@@ -1,12 +1,17 @@
 //! The dataset's files, in memory: every spelling, what is missing, and what is wrong.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::dataset::Distributions;
-use super::exact::Exact;
+use super::exact::Number;
 use super::interleave::{of_random, of_top, random_index, top_index};
+use super::read_part::{Files, ReadPart, read_part};
 use super::read_unit::{self, Authors, Flaw};
+use crate::exchange::importer::OnBadFile;
+use crate::exchange::known::Known;
+use crate::exchange::rows::TABLES;
 use crate::exchange::unit::{ExchangedScore, UnitData, UnitKey};
 use crate::token_sequences::split::Split;
 
@@ -271,6 +276,68 @@ fn probabilities_are_rounded_and_what_was_computed_from_them_is_not() {
 }
 
 #[test]
+fn boundaries_of_quantiles_between_infinite_ends_are_activations() {
+    let read = |boundaries: Value| {
+        let file = json!({"neuron_id": {"layer_index": 3, "neuron_index": 7}, "quantile_boundaries": boundaries});
+        records(&file).map(|unit| {
+            let statistics = unit.statistics.unwrap();
+            (statistics.quantile_levels, statistics.quantiles)
+        })
+    };
+    // As in published files of GPT-2 XL.
+    let published = read(json!([null, -0.0032, 0.5005, 1.5146, 2.3789, null])).unwrap();
+    assert_eq!(published, (vec![], vec![-0.0032, 0.5005, 1.5146, 2.3789]));
+    assert_eq!(read(json!([null, 0.25, 0.5, null])).unwrap(), (vec![], vec![0.25, 0.5]), "no levels");
+    assert_eq!(read(json!([0.5, 0.9])).unwrap(), (vec![0.5, 0.9], vec![]));
+    assert_eq!(read(json!([0.5, 1.5])).unwrap(), (vec![], vec![0.5, 1.5]));
+    for bad in [json!([null, 0.5]), json!([0.5, null, 0.9]), json!([null, 0.5, null, 0.9, null])] {
+        let flaw = read(bad).unwrap_err();
+        assert!(flaw.reason.contains("expected null at both ends or nowhere"), "{flaw:?}");
+    }
+    let flaw = read(json!(["inf"])).unwrap_err();
+    assert!(flaw.reason.contains("expected a number that 64 bits hold, got \"inf\""), "{flaw:?}");
+}
+
+#[test]
+fn a_part_ends_before_a_bad_file_or_goes_on_and_carries_no_window_that_is_known() {
+    let file = |neuron: i32, token: &str| {
+        let record = json!({"tokens": [token, "b"], "activations": [1.5, -0.25]});
+        let file = json!({
+            "neuron_id": {"layer_index": 3, "neuron_index": neuron}, "most_positive_activation_records": [record, record],
+        });
+        Some(Bytes::from(file.to_string()))
+    };
+    let known = Known::nothing();
+    let read = |files: Vec<Option<Bytes>>, on_bad_file| {
+        let wanted = (0..).zip(&files).map(|(neuron, _)| {
+            let mut unit = unit();
+            unit.unit.neuron = neuron;
+            (unit, vec![0])
+        });
+        let wanted = wanted.collect();
+        read_part(wanted, Files::Fetched(files.into_iter()), &authors(), &known, on_bad_file).unwrap()
+    };
+    let n_records = |part: &ReadPart| {
+        let place = TABLES.iter().position(|table| *table == "activation_records").unwrap();
+        part.block.batches[place].as_ref().map_or(0, |batch| batch.num_rows())
+    };
+    let files = || vec![file(0, "a"), None, file(1, "of another unit"), file(3, "c")];
+
+    let stopped = read(files(), OnBadFile::Stop);
+    assert_eq!((n_records(&stopped), stopped.block.windows.len()), (2, 1));
+    assert_eq!((stopped.missing.len(), stopped.sizes.len()), (1, 2));
+    assert!(matches!(stopped.flaws.as_slice(), [(2, 0, _)]), "{:?}", stopped.flaws);
+    stopped.block.windows.iter().for_each(|(sequence, _)| assert!(known.claim_sequence(*sequence)));
+
+    let went_on = read(files(), OnBadFile::KeepGoing);
+    assert_eq!(n_records(&went_on), 2, "unit 0 is known, and 3 is not");
+    let windows: Vec<&str> = went_on.block.windows.iter().map(|(_, window)| window.text.as_str()).collect();
+    assert_eq!(windows, ["cb"]);
+    let same_text = read(vec![None, None, None, None, file(4, "a")], OnBadFile::Stop);
+    assert_eq!((n_records(&same_text), same_text.block.windows.len()), (2, 0), "the lake has the window");
+}
+
+#[test]
 fn a_file_that_is_no_text_is_told_with_its_place() {
     let mut unit = unit();
     let bytes =
@@ -283,10 +350,12 @@ fn a_file_that_is_no_text_is_told_with_its_place() {
 proptest! {
     #[test]
     fn a_number_comes_back_to_the_last_digit(value in proptest::num::f64::NORMAL) {
-        let document = json!({"a \\\" : 1": [value, ": 2.5", "\": 7", ":\u{e9}"], "b": value}).to_string();
-        let parsed: Value = serde_json::from_str(&document).unwrap();
-        let exact = Exact::of(document.as_bytes());
-        prop_assert_eq!(exact.number(parsed["b"].as_f64().unwrap()), value);
+        let document = json!({"a": value, "b": [null, value]}).to_string();
+        #[derive(serde::Deserialize)]
+        struct File { a: Option<Number>, b: Vec<Option<Number>> }
+        let file: File = serde_json::from_str(&document).unwrap();
+        prop_assert_eq!(file.a, Some(Number(value)));
+        prop_assert_eq!(file.b, [None, Some(Number(value))]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::exchange::output::NewFile;
 use crate::exchange::report::{Report, count};
 use crate::exchange::source::blocking;
 use crate::exchange::unit::{
-    EffectSide, ExchangedExplanation, ExchangedRecord, ExchangedScore, ExchangedSimulation, Link, LinkSide,
+    EffectSide, ExchangedExplanation, ExchangedRecord, ExchangedScore, ExchangedSimulation, Link, LinkSide, Statistics,
     TokenEffect, UnitData, Window,
 };
 use crate::scores::metric::Metric;
@@ -139,16 +139,24 @@ fn neuron_record<'a>(neuron_id: &'a NeuronId, unit: &'a UnitData) -> NeuronRecor
         .map(|quantile| in_file_order(of(&format!("quantile_{quantile}")), |record| usize::try_from(record.rank).ok()))
         .collect::<Vec<_>>();
     let statistics = unit.statistics.as_ref();
-    let boundaries = statistics.and_then(|statistics| {
-        // One of the two, whichever the source told; our own lakes have both, and the levels say what was asked for.
-        [&statistics.quantile_levels, &statistics.quantiles].into_iter().find(|numbers| !numbers.is_empty())
+    // One of the two, whichever the source told; our own lakes have both, and the levels say what was asked for.
+    let boundaries = statistics.and_then(|Statistics { quantile_levels, quantiles, .. }| {
+        match (quantile_levels.as_slice(), quantiles.as_slice()) {
+            ([], []) => None,
+            // Activations stand between the infinite ends, as in published files: else some would be taken for levels.
+            ([], inner) => {
+                let inner = inner.iter().copied().map(Some);
+                Some(std::iter::once(None).chain(inner).chain([None]).collect())
+            }
+            (levels, _) => Some(levels.iter().copied().map(Some).collect()),
+        }
     });
     NeuronRecord {
         dataclass_name: "NeuronRecord",
         neuron_id,
         random_sample: random,
         random_sample_by_quantile: (!quantiles.is_empty()).then_some(quantiles),
-        quantile_boundaries: boundaries.map(Vec::as_slice),
+        quantile_boundaries: boundaries,
         mean: statistics.and_then(|statistics| statistics.mean),
         variance: statistics.and_then(|statistics| statistics.variance),
         skewness: statistics.and_then(|statistics| statistics.skewness),
@@ -354,7 +362,7 @@ struct NeuronRecord<'a> {
     neuron_id: &'a NeuronId,
     random_sample: Vec<ActivationRecord<'a>>,
     random_sample_by_quantile: Option<Vec<Vec<ActivationRecord<'a>>>>,
-    quantile_boundaries: Option<&'a [f64]>,
+    quantile_boundaries: Option<Vec<Option<f64>>>,
     mean: Option<f64>,
     variance: Option<f64>,
     skewness: Option<f64>,

@@ -68,6 +68,38 @@ async fn of_two_writers_of_the_same_work_the_second_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn rows_of_one_partition_and_of_several_go_to_their_own_files() {
+    let definition = documents();
+    let batch = |corpora: &[&str]| {
+        let column = |field: &arrow::datatypes::Field| -> ArrayRef {
+            match (field.name().as_str(), field.data_type()) {
+                ("corpus", _) => Arc::new(StringArray::from(corpora.to_vec())),
+                (_, DataType::Int64) => Arc::new(Int64Array::from_iter_values(0..corpora.len() as i64)),
+                _ => Arc::new(StringArray::from(vec!["text"; corpora.len()])),
+            }
+        };
+        let columns = definition.schema.fields().iter().map(|field| column(field)).collect();
+        RecordBatch::try_new(Arc::clone(&definition.schema), columns).unwrap()
+    };
+    assert_eq!(partition_of(definition, &batch(&["a b", "a b"])), Some(vec![("corpus", "a b")]));
+    assert_eq!(partition_of(definition, &batch(&["a", "b", "a"])), None);
+    assert_eq!(partition_of(table("runs").unwrap(), &batch(&["a"])), None, "a table that is not partitioned");
+
+    let lake = Lake::over("s3://bucket/lake", Arc::new(InMemory::new()));
+    let mut writer = TableWriter::open(&lake, definition, "run").await.unwrap();
+    for corpora in [&["a b", "a b"][..], &["c", "a b", "c"], &["c"]] {
+        writer.write(&batch(corpora)).await.unwrap();
+    }
+    writer.commit().await.unwrap();
+    let table = lake.open(definition).await.unwrap().unwrap();
+    let mut files: Vec<(String, Option<usize>)> = (table.snapshot().unwrap().log_data().into_iter())
+        .map(|file| (file.path().split('/').next().unwrap().to_owned(), file.num_records()))
+        .collect();
+    files.sort();
+    assert_eq!(files, [("corpus=a%20b".to_owned(), Some(3)), ("corpus=c".to_owned(), Some(3))]);
+}
+
 #[test]
 fn floats_that_repeat_are_stored_in_a_dictionary_and_others_byte_by_byte() {
     use arrow::array::{Float32Array, Float32Builder, Int32Array, ListBuilder};
