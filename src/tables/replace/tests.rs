@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::Int64Type;
+use object_store::memory::InMemory;
 
 use super::*;
 use crate::tables::definition::table;
@@ -24,22 +25,35 @@ fn rows(corpus: &str, numbers: impl IntoIterator<Item = i64>, run: &str) -> Reco
 }
 
 struct Fixture {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     lake: Lake,
     context: SessionContext,
 }
 
 impl Fixture {
-    /// A lake with a file a batch.
+    /// A lake in a folder, with a file a batch.
     async fn with(files: &[RecordBatch]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::at(folder.path().to_str().unwrap()).unwrap();
+        Self { _folder: Some(folder), lake, context: SessionContext::new() }.filled(files).await
+    }
+
+    /// The same in a bucket.
+    async fn in_bucket(files: &[RecordBatch]) -> Self {
+        let lake = Lake::over("s3://bucket/lake", Arc::new(InMemory::new()));
+        let context = SessionContext::new();
+        let (root, store) = lake.object_store().unwrap();
+        context.register_object_store(root, store);
+        Self { _folder: None, lake, context }.filled(files).await
+    }
+
+    async fn filled(self, files: &[RecordBatch]) -> Self {
         for file in files {
-            let mut writer = TableWriter::open(&lake, documents(), "old").await.unwrap();
+            let mut writer = TableWriter::open(&self.lake, documents(), "old").await.unwrap();
             writer.write(file).await.unwrap();
             writer.commit().await.unwrap();
         }
-        Self { _folder: folder, lake, context: SessionContext::new() }
+        self
     }
 
     async fn table(&self) -> DeltaTable {
@@ -99,34 +113,35 @@ fn expected(of: &[(&str, std::ops::Range<i64>, &str)]) -> Vec<(String, i64, Stri
 async fn rows_of_the_keys_are_exchanged_and_all_others_stay() {
     let files =
         [rows("a", 0..100, "old"), rows("a", 100..200, "old"), rows("a", 200..300, "old"), rows("b", 0..300, "old")];
-    let lake = Fixture::with(&files).await;
-    let before = lake.paths().await;
-    let mut replacer = lake.replacer("work").await;
-    // All of the second file and a part of the third; keys 9 and 10 tell an order of texts from one of numbers.
-    let numbers = || (100..200).chain(200..211).chain(9..11);
-    replacer.write(&rows("a", numbers(), "new")).await.unwrap();
-    let keys = keys(numbers());
-    let leaving = Leaving { condition: "corpus = 'a'", keys: Some(("document", &keys)) };
-    replacer.commit(&lake.context, leaving).await.unwrap();
-    let want = [
-        ("a", 0..9, "old"),
-        ("a", 9..11, "new"),
-        ("a", 11..100, "old"),
-        ("a", 100..211, "new"),
-        ("a", 211..300, "old"),
-        ("b", 0..300, "old"),
-    ];
-    assert_eq!(lake.all().await, expected(&want));
-    let after = lake.paths().await;
-    assert_eq!(before.intersection(&after).count(), 1, "the file of the other corpus is not touched");
+    for lake in [Fixture::with(&files).await, Fixture::in_bucket(&files).await] {
+        let before = lake.paths().await;
+        let mut replacer = lake.replacer("work").await;
+        // All of the second file and a part of the third; keys 9 and 10 tell an order of texts from one of numbers.
+        let numbers = || (100..200).chain(200..211).chain(9..11);
+        replacer.write(&rows("a", numbers(), "new")).await.unwrap();
+        let keys = keys(numbers());
+        let leaving = Leaving { condition: "corpus = 'a'", keys: Some(("document", &keys)) };
+        replacer.commit(&lake.context, leaving).await.unwrap();
+        let want = [
+            ("a", 0..9, "old"),
+            ("a", 9..11, "new"),
+            ("a", 11..100, "old"),
+            ("a", 100..211, "new"),
+            ("a", 211..300, "old"),
+            ("b", 0..300, "old"),
+        ];
+        assert_eq!(lake.all().await, expected(&want));
+        let after = lake.paths().await;
+        assert_eq!(before.intersection(&after).count(), 1, "the file of the other corpus is not touched");
 
-    // The same again with a key that no file has: nothing leaves, and the rows come.
-    let none = keys_of_text(["nowhere"]);
-    replacer.write(&rows("c", 0..1, "new")).await.unwrap();
-    let leaving = Leaving { condition: "corpus = 'c'", keys: Some(("source", &none)) };
-    replacer.commit(&lake.context, leaving).await.unwrap();
-    assert_eq!(lake.all().await.len(), 601);
-    assert!(after.is_subset(&lake.paths().await));
+        // The same again with a key that no file has: nothing leaves, and the rows come.
+        let none = keys_of_text(["nowhere"]);
+        replacer.write(&rows("c", 0..1, "new")).await.unwrap();
+        let leaving = Leaving { condition: "corpus = 'c'", keys: Some(("source", &none)) };
+        replacer.commit(&lake.context, leaving).await.unwrap();
+        assert_eq!(lake.all().await.len(), 601);
+        assert!(after.is_subset(&lake.paths().await));
+    }
 }
 
 fn keys_of_text<const N: usize>(keys: [&str; N]) -> BTreeSet<String> {
