@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
@@ -165,19 +165,15 @@ impl TableReplacer {
         keys: Option<(&str, &BTreeSet<String>)>,
         added: &mut Vec<Add>,
     ) -> Result<()> {
-        let names: Vec<String> = self.definition.schema.fields().iter().map(|field| field.name().clone()).collect();
-        let columns = names.iter().map(|name| ident(name)).chain([meets.alias(MEETS)]);
+        let columns = self.definition.schema.fields().iter().map(|field| ident(field.name()));
+        let columns = columns.chain([meets.alias(MEETS)]);
         let mut rows = file.select(columns.collect::<Vec<_>>())?.execute_stream().await?;
         let among = keys.map(|(column, keys)| (column, keys.iter().map(String::as_str).collect::<HashSet<_>>()));
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let last = batch.num_columns() - 1;
             let key = match &among {
-                Some((column, _)) => {
-                    Some(batch.column(names.iter().position(|name| name == column).ok_or_else(|| {
-                        Error::internal(format!("table '{}' has no column '{column}'", self.definition.name))
-                    })?))
-                }
+                Some((column, _)) => Some(batch.column(batch.schema().index_of(column)?)),
                 None => None,
             };
             let leaves = leaves(batch.column(last), key.zip(among.as_ref().map(|(_, keys)| keys)))?;
@@ -232,7 +228,7 @@ async fn leaving_of(file: &DataFrame, meets: &Expr, keys: Option<(&str, &BTreeSe
 }
 
 /// Of each row, whether it leaves: a condition that is NULL is not met.
-fn leaves(meets: &dyn Array, keys: Option<(&std::sync::Arc<dyn Array>, &HashSet<&str>)>) -> Result<Vec<bool>> {
+fn leaves(meets: &dyn Array, keys: Option<(&ArrayRef, &HashSet<&str>)>) -> Result<Vec<bool>> {
     let meets = meets.as_boolean_opt().ok_or_else(|| {
         Error::internal(format!("condition of rows that leave: expected Boolean, got {}", meets.data_type()))
     })?;
