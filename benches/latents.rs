@@ -2,9 +2,9 @@
 //!
 //! - `--what shuffle`: writes a store of random rows through the store's own writer, brings it into random order, reads it in
 //!   sequence; beside them the disk's own rate for as many bytes. Memory is the peak of the process.
-//! - `--what firings`: writes table `activations` through the writer of `sae encode` (sorted by the engine with spill, committed by whole
-//!   latents) from firings that are drawn, not encoded: encoding 10 million rows takes half an hour of a core and measures the matrix
-//!   product. What all rows have in common is added behind the sort; `sae encode` sorts it along.
+//! - `--what firings`: writes table `activations` by the query and the writer of `sae encode` (sorted by the engine with spill, committed
+//!   by whole latents) from firings that are drawn, not encoded: encoding 10 million rows takes half an hour of a core and measures the
+//!   matrix product.
 //!   Latent of rank r fires with a density of about k / (H (r + 100)): 6 % of the tokens for the densest of 24,576, 0.02 % for the rarest.
 //!   Then one latent's strongest firings, with and without the windows they are in, and what fires with it.
 //!
@@ -23,10 +23,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
 use neuronlake::activation_store::manifest::{Contents, Manifest, StoreFolder};
 use neuronlake::activation_store::parts::{Footer, PartWriter, RowForm, Rows, ValueType};
@@ -34,6 +35,7 @@ use neuronlake::activation_store::rows::ShuffledRows;
 use neuronlake::activation_store::shuffle::{ShuffleOptions, shuffle};
 use neuronlake::activation_store::statistics::Sums;
 use neuronlake::models::cache::Models;
+use neuronlake::pipeline::queries::{self, Parameter, Query};
 use neuronlake::session::{Session, SessionOptions};
 use neuronlake::tables::definition::{TableDefinition, table};
 use neuronlake::tables::lake::Lake;
@@ -325,7 +327,7 @@ async fn firings(folder: &Path) -> Result<Value, Fault> {
     write_windows(&session, n_tokens).await?;
     let draw = Draw::new(n_latents, k);
     let start = Instant::now();
-    let n_firings = write_firings(&session, &draw, n_tokens).await?;
+    let (n_firings, n_spilled) = write_firings(&session, &draw, n_tokens).await?;
     let written = start.elapsed().as_secs_f64();
     let bytes = bytes_below(&folder.join("lake/activations"))?;
     let mut latents = Vec::new();
@@ -357,25 +359,29 @@ async fn firings(folder: &Path) -> Result<Value, Fault> {
     Ok(json!({
         "tokens": n_tokens, "latents": n_latents, "k": k, "firings": n_firings, "bytes": bytes,
         "bytes_per_firing": bytes as f64 / n_firings as f64, "write_s": written,
+        "spilled_bytes_per_firing": n_spilled as f64 / n_firings as f64,
         "firings_per_s": n_firings as f64 / written, "peak_memory": peak_memory(), "queries": latents,
     }))
 }
 
-/// Writes sorted firings, a commit whenever enough whole latents are held.
-async fn write_firings(session: &Session, draw: &Draw, n_tokens: u64) -> Result<usize, Fault> {
+/// Writes firings sorted by the stage's own query, a commit whenever enough whole latents are held: their number, and the bytes that
+/// the sort spilled.
+async fn write_firings(session: &Session, draw: &Draw, n_tokens: u64) -> Result<(usize, usize), Fault> {
     let definition = definition("activations")?;
     let fields =
         ["neuron", "sequence", "position", "activation"].map(|name| definition.schema.field_with_name(name).cloned());
     let schema: SchemaRef = Arc::new(Schema::new(fields.into_iter().collect::<Result<Vec<_>, _>>()?));
     let stream = Firings { schema: Arc::clone(&schema), draw: draw.clone(), tokens: 0..n_tokens };
-    let drawn = StreamingTable::try_new(schema, vec![Arc::new(stream)])?;
-    let rows = session.context().read_table(Arc::new(drawn))?;
-    let order = ["neuron", "sequence", "position"].map(|name| datafusion::prelude::col(name).sort(true, false));
-    let mut rows = rows.sort(order.to_vec())?.execute_stream().await?;
+    let drawn = MemorySchemaProvider::new();
+    drawn.register_table("firings".to_owned(), Arc::new(StreamingTable::try_new(schema, vec![Arc::new(stream)])?))?;
+    let catalog = session.context().catalog("lake").ok_or("a session without a catalog")?;
+    catalog.register_schema("drawn", Arc::new(drawn))?;
+    let plan = session.sql(&stage("FROM drawn.firings ")?).await?.create_physical_plan().await?;
+    let mut rows = execute_stream(Arc::clone(&plan), session.context().task_ctx())?;
     let mut writer = TableWriter::open(session.lake(), definition, "synthetic").await?;
     let mut held: Option<RecordBatch> = None;
     while let Some(batch) = rows.next().await {
-        let batch = whole(definition, &batch?)?;
+        let batch = batch?;
         let neurons = batch.column(3).as_primitive::<Int32Type>().values();
         // The last latent of a batch may go on in the next one: it is held back, so that a commit never cuts it.
         let last = neurons.partition_point(|neuron| Some(neuron) < neurons.last());
@@ -392,27 +398,25 @@ async fn write_firings(session: &Session, draw: &Draw, n_tokens: u64) -> Result<
         writer.write(&held).await?;
     }
     writer.commit().await?;
-    Ok(writer.written())
+    Ok((writer.written(), spilled(plan.as_ref())))
 }
 
-/// Rows of table `activations`, with what all of them have in common.
-fn whole(definition: &TableDefinition, sorted: &RecordBatch) -> Result<RecordBatch, Fault> {
-    let n = sorted.num_rows();
-    let text = |text: &str| Arc::new(StringArray::from(vec![text; n])) as ArrayRef;
-    let own = |at: usize| Arc::clone(sorted.column(at));
-    let layer = Arc::new(Int32Array::from(vec![8; n]));
-    let columns: Vec<ArrayRef> = vec![
-        text("synthetic"),
-        text(HOOK),
-        layer,
-        own(0),
-        text("synthetic"),
-        own(1),
-        own(2),
-        own(3),
-        text("synthetic"),
-    ];
-    Ok(RecordBatch::try_new(Arc::clone(&definition.schema), columns)?)
+/// The SELECT of `sae encode`, with firings from elsewhere in the place of the model's.
+fn stage(firings: &str) -> Result<String, Fault> {
+    let text = |text: &str| Parameter::Text(text.to_owned());
+    let of_all = ["run", "model", "corpus", "model_source", "neurons", "collection"];
+    let mut values: Vec<_> = of_all.map(|name| (name.to_owned(), text("synthetic"))).to_vec();
+    values.extend([("hook_point".to_owned(), text(HOOK)), ("layer".to_owned(), Parameter::Integer(8))]);
+    let sql = queries::find("36_encoded_activations")?.bind(&values)?;
+    let (before, call) = Query::select(&sql).split_once("FROM encode(").ok_or("a stage that does not encode")?;
+    let (_, after) = call.split_once(") ").ok_or("a call without an end")?;
+    Ok(format!("{before}{firings}{after}"))
+}
+
+/// Bytes that the parts of a plan wrote to disk to stay within the memory.
+fn spilled(plan: &dyn ExecutionPlan) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or_default();
+    own + plan.children().iter().map(|child| spilled(child.as_ref())).sum::<usize>()
 }
 
 /// Windows whose tokens look like words, so that reading an example costs what it does.

@@ -3,7 +3,7 @@
 
 Run: scripts/bench_latents.py [--tokens 10000000] [--rows 200000] [--factor 10] [--folder DIR] [--only shuffle|firings]
 
-  --tokens   tokens of table activations for 24,576 latents, 32 a token (10,000,000 takes about 3 GB of disk, and 10 GB more
+  --tokens   tokens of table activations for 24,576 latents, 32 a token (10,000,000 takes about 3 GB of disk, and 7 GB more
              while it is sorted; 1,000,000 is enough to see the shape)
   --rows     rows of the store that is shuffled, 768 values of 2 bytes each, at once and `--factor` times as many
   --folder   where the data lie meanwhile: the disk that is measured [default: a temporary folder in the current one]
@@ -59,7 +59,8 @@ def print_shuffle(found):
 def print_firings(found):
     print(f"{found['tokens']:,} tokens, {found['latents']:,} latents, {found['firings']:,} firings drawn by density k / (H (rank + 100)): "
           f"{found['bytes_per_firing']:.2f} bytes a firing; drawn, sorted and written in {found['write_s']:,.0f} s "
-          f"({found['firings_per_s'] / 1e6:.2f} million a second), peak memory {mebibytes(found['peak_memory'])} MiB.\n")
+          f"({found['firings_per_s'] / 1e6:.2f} million a second), {found['spilled_bytes_per_firing']:.1f} bytes a firing spilled, "
+          f"peak memory {mebibytes(found['peak_memory'])} MiB.\n")
     print("| latent | firings | top 20, ms | top 20 with their windows, ms | co-firing with all others, ms | latents it fires with |")
     print("|---|---|---|---|---|---|")
     for one in found["queries"]:

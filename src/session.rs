@@ -1,4 +1,4 @@
-//! The one place that makes a `SessionContext`: the lake's tables and views, our functions, the leak rule.
+//! The one place that makes a `SessionContext`: the lake's tables and views, our functions, our rules for the optimiser.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -30,9 +30,11 @@ use crate::tables::kept_columns::KeptColumns;
 use crate::tables::lake::Lake;
 
 mod access;
+mod constants;
 mod engine;
 
 pub use access::Access;
+use constants::ConstantsAfterSort;
 pub use engine::Engine;
 
 /// Consumers of memory that an error names.
@@ -141,6 +143,7 @@ impl Session {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_optimizer_rule(Arc::new(LeakRule))
+            .with_optimizer_rule(Arc::new(ConstantsAfterSort))
             .build();
         let context = SessionContext::new_with_state(options.engine.upgrade(state)?);
         if let Some((root, store)) = lake.object_store() {

@@ -3,14 +3,14 @@
 -- writes: activations
 -- per: hook_point
 -- unit: neuron
--- params: $run, $model, $model_source, $corpus, $hook_point, $neurons, $collection, $firings_above
+-- params: $run, $model, $model_source, $corpus, $hook_point, $layer, $neurons, $collection, $firings_above
 INSERT INTO activations
 SELECT
-    f.model,
-    f.hook_point,
-    f.layer,
+    $model AS model,
+    $hook_point AS hook_point,
+    CAST($layer AS INT) AS layer,
     f.neuron,
-    f.corpus,
+    $corpus AS corpus,
     f.sequence,
     f.position,
     f.activation,

@@ -3,14 +3,14 @@
 -- writes: activations
 -- per: hook_point
 -- unit: neuron
--- params: $run, $model, $model_source, $corpus, $hook_point, $neurons, $collection
+-- params: $run, $model, $model_source, $corpus, $hook_point, $layer, $neurons, $collection
 INSERT INTO activations
 SELECT
-    e.model,
-    e.hook_point,
-    e.layer,
+    $model AS model,
+    $hook_point AS hook_point,
+    CAST($layer AS INT) AS layer,
     e.neuron,
-    e.corpus,
+    $corpus AS corpus,
     e.sequence,
     e.position,
     e.activation,

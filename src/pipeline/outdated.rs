@@ -43,16 +43,9 @@ pub(super) struct Outdated {
 }
 
 impl Outdated {
-    /// A DELETE's condition for the rows of some keys.
-    pub(super) fn rows_of<'a>(&self, keys: impl IntoIterator<Item = &'a String>) -> String {
-        let literal = |key: &String| match self.column {
-            "explanation" => Parameter::Text(key.clone()).to_sql(),
-            // Numbers, read from a column of numbers.
-            _ => key.clone(),
-        };
-        let keys: Vec<String> = keys.into_iter().map(literal).collect();
-        let of_keys = format!("{} IN ({})", self.column, keys.join(", "));
-        self.conditions.iter().cloned().chain([of_keys]).collect::<Vec<_>>().join(" AND ")
+    /// What the step's own rows meet, whatever their key.
+    pub(super) fn condition(&self) -> String {
+        self.conditions.join(" AND ")
     }
 }
 

@@ -24,8 +24,12 @@ use crate::models::hook_points::HookPoint;
 use crate::session::Session;
 use crate::tables::definition::{TableDefinition, table};
 use crate::tables::lease::Lease;
-use crate::tables::replace::TableReplacer;
-use crate::tables::writer::{Origin, TableWriter, opened_after};
+use crate::tables::replace::{Leaving, TableReplacer};
+use crate::tables::writer::{Origin, opened_after};
+
+mod sink;
+
+use sink::Sink;
 
 /// Parquet bytes after which the units held are committed.
 const COMMIT_BYTES: usize = 32 << 20;
@@ -163,14 +167,6 @@ struct Stage<'a> {
 /// A table as it was before a query was planned; none where it was never written.
 struct Pinned(Option<DeltaTable>);
 
-/// Whatever takes a stage's rows.
-enum Sink {
-    /// New rows beside those that are there.
-    Append(Box<TableWriter>),
-    /// Rows in the place of others of the same keys.
-    Replace(TableReplacer, BTreeSet<String>),
-}
-
 impl Stage<'_> {
     /// Does a part while no other process does the same one: whoever waited finds it done.
     async fn in_turn(&mut self, part: Part<'_>) -> Result<()> {
@@ -230,15 +226,17 @@ impl Stage<'_> {
     async fn replace_all(&mut self, column: &str) -> Result<()> {
         let last = self.largest(self.definition, column).await?;
         tracing::info!(stage = self.query.name.as_str(), last, "the corpus is read anew");
-        self.remove(&self.outdated.conditions.join(" AND ")).await
+        self.remove(None).await
     }
 
-    /// Removes rows, which are then no longer out of date.
-    async fn remove(&mut self, condition: &str) -> Result<()> {
+    /// Removes the step's rows, or those of some keys, which are then no longer out of date.
+    async fn remove(&mut self, keys: Option<&BTreeSet<String>>) -> Result<()> {
+        let (condition, column) = (self.outdated.condition(), self.outdated.column);
+        let leaving = Leaving { condition: &condition, keys: keys.map(|keys| (column, keys)) };
         let mut tries = 0;
         loop {
             let pinned = self.pin().await?;
-            match self.replacer(pinned).await?.remove(condition).await {
+            match self.replacer(pinned).await?.commit(self.session.context(), leaving).await {
                 Err(error) if self.begins_again(&error, &mut tries) => {}
                 other => {
                     self.n_removed += self.outdated.keys.len();
@@ -300,7 +298,8 @@ impl Stage<'_> {
         let n_keys = self.outdated.keys.len();
         let (stage, hook_point) = (self.query.name.as_str(), self.at.as_str());
         tracing::info!(stage, hook_point, n_keys, "rows of what is gone are removed");
-        self.remove(&self.outdated.rows_of(&self.outdated.keys)).await
+        let keys = self.outdated.keys.clone();
+        self.remove(Some(&keys)).await
     }
 
     /// The table as it is before the query that looks for what is missing: rows that others commit in between are then seen by the
@@ -403,6 +402,10 @@ impl Stage<'_> {
             if batch.num_rows() == 0 {
                 continue;
             }
+            if sink.is_none() {
+                // What sorts gives nothing until it has everything: the time until then says nothing about what a kill can cost.
+                committed_at = Instant::now();
+            }
             let sink = match (&mut sink, pinned.take()) {
                 (Some(open), _) => open,
                 (none, Some(pinned)) => none.insert(self.sink(pinned).await?),
@@ -412,10 +415,10 @@ impl Stage<'_> {
             let last = self.last_unit(&batch)?;
             if let Some(held) = held.take() {
                 pending += held.num_rows();
-                self.write(sink, &held).await?;
+                sink.write(&held, &self.outdated, &self.query.name).await?;
             }
             pending += last;
-            self.write(sink, &batch.slice(0, last)).await?;
+            sink.write(&batch.slice(0, last), &self.outdated, &self.query.name).await?;
             let due = sink.pending_bytes() > COMMIT_BYTES || committed_at.elapsed() > COMMIT_AFTER;
             if last > 0 && due {
                 self.commit(sink, &mut pending).await?;
@@ -426,39 +429,15 @@ impl Stage<'_> {
         }
         if let (Some(mut sink), Some(held)) = (sink, held) {
             pending += held.num_rows();
-            self.write(&mut sink, &held).await?;
+            sink.write(&held, &self.outdated, &self.query.name).await?;
             self.commit(&mut sink, &mut pending).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, sink: &mut Sink, batch: &RecordBatch) -> Result<()> {
-        match sink {
-            Sink::Append(writer) => writer.write(batch).await,
-            Sink::Replace(replacer, keys) => {
-                let column = batch.column_by_name(self.outdated.column).ok_or_else(|| Error::QueryFile {
-                    file: format!("queries/pipeline/{}.sql", self.query.name),
-                    reason: format!("expected a column '{}'", self.outdated.column),
-                })?;
-                let texts = cast(column, &DataType::Utf8)?;
-                keys.extend(texts.as_string::<i32>().iter().flatten().map(str::to_owned));
-                replacer.write(batch)
-            }
-        }
-    }
-
     async fn commit(&mut self, sink: &mut Sink, pending: &mut usize) -> Result<()> {
         let started = Instant::now();
-        match sink {
-            Sink::Append(writer) => writer.commit().await?,
-            Sink::Replace(replacer, keys) => {
-                if !replacer.is_empty() {
-                    replacer.commit(&self.outdated.rows_of(keys.iter())).await?;
-                }
-                self.outdated.keys.retain(|key| !keys.contains(key));
-                keys.clear();
-            }
-        }
+        sink.commit(self.session.context(), &mut self.outdated).await?;
         let (table, n_rows) = (self.definition.name.as_str(), *pending);
         tracing::debug!(table, n_rows, seconds = started.elapsed().as_secs_f64(), "committed");
         metrics().rows(table).inc_by(n_rows as u64);
@@ -468,19 +447,17 @@ impl Stage<'_> {
     }
 
     async fn sink(&mut self, pinned: Pinned) -> Result<Sink> {
+        let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
+        let origin = self.origin().await?;
         match self.outdated.keys.is_empty() {
-            true => {
-                let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
-                let origin = self.origin().await?;
-                Ok(Sink::Append(Box::new(TableWriter::over(table, self.definition, origin)?)))
-            }
-            false => Ok(Sink::Replace(self.replacer(pinned).await?, BTreeSet::new())),
+            true => Sink::append(table, self.definition, origin),
+            false => Sink::replace(table, self.definition, origin),
         }
     }
 
     async fn replacer(&mut self, pinned: Pinned) -> Result<TableReplacer> {
         let table = opened_after(self.session.lake(), self.definition, pinned.0).await?;
-        Ok(TableReplacer::over(table, self.definition, self.origin().await?))
+        TableReplacer::over(table, self.definition, self.origin().await?)
     }
 
     /// The run's own row comes before the first row that names it.
@@ -496,6 +473,8 @@ impl Stage<'_> {
         let mut values = vec![("run".to_owned(), Parameter::Text(self.run.id.clone()))];
         if let Some(hook) = hook {
             values.push(("hook_point".to_owned(), Parameter::Text(hook.name().to_owned())));
+            let layer = hook.layer().map_or("NULL".to_owned(), |layer| layer.to_string());
+            values.push(("layer".to_owned(), Parameter::Number(layer)));
         }
         values.extend(bounds.iter().map(|(name, value)| ((*name).to_owned(), Parameter::Integer(*value))));
         // The first of a name counts: bounds before the step's own values before those of the whole run.
@@ -579,15 +558,6 @@ impl Stage<'_> {
         let (done, total) = self.session.progress().read();
         if self.query.sql.contains("collect_activations(") && done < total {
             self.observer.stage_advanced(self.step, done, total, "window");
-        }
-    }
-}
-
-impl Sink {
-    fn pending_bytes(&self) -> usize {
-        match self {
-            Self::Append(writer) => writer.pending_bytes(),
-            Self::Replace(replacer, _) => replacer.pending_bytes(),
         }
     }
 }
