@@ -173,7 +173,7 @@ pub(crate) fn benches(_: &mut criterion::Criterion) {
     let start = Instant::now();
     let read = runtime.block_on(local.read_slots_all(&prompts[..n_pairs]));
     let took = start.elapsed().as_secs_f64();
-    assert!(read.iter().all(|read| read.as_ref().is_ok_and(|slots| slots.len() == WORDS)));
+    assert!(read.iter().all(|read| read.as_ref().is_ok_and(|slots| slots.values.len() == WORDS)));
     let width = (2 * config.n_heads + 2 * config.n_kv_heads) * config.d_head + 3 * config.d_mlp;
     let linear = 2.0 * (config.n_layers * config.d_model * width) as f64 * own as f64;
     let unembedding = 2.0 * (config.d_model * config.n_vocab * WORDS * n_pairs) as f64;
