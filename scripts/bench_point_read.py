@@ -5,8 +5,8 @@
     python scripts/bench_point_read.py WORK --program target/release/neuronlake --neurons 20000 --s3
 
 The lake is made by neuronlake itself: records in OpenAI's layout (55 windows of 64 tokens a neuron, 6,400 neurons a layer) are written
-some hundreds of neurons at a time, imported, and removed; WORK keeps the lake, so that a second run only measures. 307,200 neurons take
-about 4 GB. Asked are neurons at random, one query each: once in a process of its own (cold: the log is read, the footers too), and many
+a layer at a time, imported, and removed; WORK keeps the lake, so that a second run only measures, and one with --s3 loads it up. 307,200
+neurons take about 4 GB. Asked are neurons at random, one query each: once in a process of its own (cold: the log is read, the footers too), and many
 in one process (warm). Local bytes are what the process read from files; of S3, what came over the connection, counted by a proxy.
 S3 needs moto (scripts/requirements-test.txt), which keeps all objects in memory.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 
 LENGTH = 64
 OF_LAYER = 6_400
-PART = 800
+BODIES = 400
 QUERY = ("SELECT sample, rank, sequence, activations FROM activation_records "
          "WHERE hook_point = 'blocks.{layer}.mlp.hook_post' AND neuron = {neuron} ORDER BY sample, split, rank")
 S3 = """
@@ -54,23 +54,25 @@ def records(seed: int, count: int) -> list[str]:
 def make_lake(program: str, work: Path, lake: str, neurons: int, environment: dict) -> None:
     draw = random.Random(1)
     pool = records(0, 4_000)
+    bodies = []
+    for _ in range(BODIES):
+        chosen = draw.choices(pool, k=55)
+        quantiles = ",".join("[" + ",".join(chosen[35 + 5 * i:40 + 5 * i]) + "]" for i in range(4))
+        bodies.append(f'"mean":-0.05,"variance":0.02,"most_positive_activation_records":[{",".join(chosen[:20])}],'
+                      f'"random_sample":[{",".join(chosen[20:35])}],"random_sample_by_quantile":[{quantiles}]}}')
     dataset = work / "dataset"
     start = time.monotonic()
-    for first in range(0, neurons, PART):
+    for first in range(0, neurons, OF_LAYER):
         layer = first // OF_LAYER
         folder = dataset / "collated-activations" / str(layer)
         folder.mkdir(parents=True)
-        for number in range(first, min(first + PART, neurons)):
-            chosen = draw.choices(pool, k=55)
-            quantiles = ",".join("[" + ",".join(chosen[35 + 5 * i:40 + 5 * i]) + "]" for i in range(4))
+        for number in range(first, min(first + OF_LAYER, neurons)):
             (folder / f"{number % OF_LAYER}.json").write_text(
-                f'{{"neuron_id":{{"layer_index":{layer},"neuron_index":{number % OF_LAYER}}},"mean":-0.05,"variance":0.02,'
-                f'"most_positive_activation_records":[{",".join(chosen[:20])}],"random_sample":[{",".join(chosen[20:35])}],'
-                f'"random_sample_by_quantile":[{quantiles}]}}')
+                f'{{"neuron_id":{{"layer_index":{layer},"neuron_index":{number % OF_LAYER}}},{draw.choice(bodies)}')
         subprocess.run([program, "import", "openai", str(dataset), "--lake", lake, "--quiet"], check=True, env=environment,
                        stdout=subprocess.DEVNULL)
         shutil.rmtree(dataset)
-        print(f"{min(first + PART, neurons)} of {neurons} neurons, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        print(f"{min(first + OF_LAYER, neurons)} of {neurons} neurons, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
 class Proxy:
@@ -178,10 +180,10 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
+    lake = options.work / f"lake-{options.neurons}"
+    if not lake.exists():
+        make_lake(options.program, options.work, str(lake), options.neurons, environment)
     if not options.s3:
-        lake = options.work / f"lake-{options.neurons}"
-        if not lake.exists():
-            make_lake(options.program, options.work, str(lake), options.neurons, environment)
         size = sum(path.stat().st_size for path in (lake / "activation_records").rglob("*.parquet"))
         print(json.dumps({"activation_records_bytes": size, "of_a_neuron": round(size / options.neurons),
                           "files": sum(1 for _ in (lake / "activation_records").rglob("*.parquet"))}), flush=True)
@@ -196,9 +198,12 @@ def main() -> None:
                     "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_REGION": "us-east-1"}
     import boto3
 
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="a-key", aws_secret_access_key="a-secret",
-                 region_name="us-east-1").create_bucket(Bucket="bench")
-    make_lake(options.program, options.work, "s3://bench/lake", options.neurons, environment)
+    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="a-key", aws_secret_access_key="a-secret",
+                          region_name="us-east-1")
+    client.create_bucket(Bucket="bench")
+    for path in lake.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), "bench", f"lake/{path.relative_to(lake)}")
     measure(options.program, options.work, "s3://bench/lake", options.neurons, options.runs, environment, proxy)
     server.stdin.close()
     server.wait()
