@@ -3,7 +3,8 @@
 //! The files of a Delta table never change: what was decoded once holds for every version that has the file. Columns are kept from the
 //! second time on that a query of this process asks for them, a file and a column at a time, so that a commit costs the new
 //! files and nothing else. The conditions of a query are applied above the scan as they always are, and the files that its
-//! folders decide are chosen before; only the pruning inside of files is given up, which tables of this size do not need.
+//! folders decide are chosen before; only the pruning inside of files is given up, so what asks large files for a neuron's rows reads those
+//! alone, as long as not all is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;

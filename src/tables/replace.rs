@@ -98,8 +98,7 @@ impl TableReplacer {
     #[tracing::instrument(name = "commit", skip_all, fields(table = self.definition.name, n_rows = self.pending))]
     pub async fn commit(&mut self, context: &SessionContext, leaving: Leaving<'_>) -> Result<()> {
         let condition = self.bounded(leaving)?;
-        // A file has the table's order: what is new is not mixed with what stays.
-        let mut added: Vec<Add> = self.writer.flush().await?;
+        let mut added: Vec<Add> = Vec::new();
         let mut actions: Vec<Action> = Vec::new();
         for add in candidates(&self.table, context, &condition).await? {
             let file = rows_of_file(&self.table, context, &add).await?;

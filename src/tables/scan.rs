@@ -39,11 +39,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Position;
 
+use super::definition::tables;
 use super::kept_columns::{ColumnKey, KeptColumns, batches, in_one_piece};
 use crate::error::Error;
 
 /// Files that are decoded together, where columns are kept.
 const FILES_AT_ONCE: usize = 64;
+
+/// Bytes of files of which a condition on the column they are sorted by leaves little to be read: one neuron of a layer of thousands.
+const PRUNED_BYTES: u64 = 8 << 20;
 
 /// Bytes of files that one thread reads as quickly as several: below, a plan in one part is the shorter way.
 const ONE_PART_BYTES: u64 = 1 << 20;
@@ -213,14 +217,25 @@ impl TableScan {
             .with_projection_indices(Some(places))
     }
 
-    /// The same rows from the columns that are kept, once those that are not are decoded; `None` where they are not to be kept.
+    /// Whether the conditions leave little of these files to be read.
+    fn prunes(&self, filters: &[Expr], files: &[PartitionedFile]) -> bool {
+        let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+        let folder = folder_of_table(&files[0], self.list.partition_columns.len());
+        let name = folder.rsplit('/').next().unwrap_or_default();
+        let sorted_by = tables().iter().find(|table| table.name == name).and_then(|table| table.order_columns.first());
+        let names = |column: &str| filters.iter().any(|filter| filter.column_refs().iter().any(|c| c.name == column));
+        bytes > PRUNED_BYTES && sorted_by.is_some_and(|column| names(column))
+    }
+
+    /// The same rows from the columns that are kept, once those that are not are decoded; `None` where they are not to be kept, or where
+    /// only a few rows are asked for and not all is kept.
     async fn kept_rows(
         &self,
         state: &dyn Session,
         kept: &KeptColumns,
         files: &[PartitionedFile],
         places: &[usize],
-        limit: Option<usize>,
+        few: bool,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let n_stored = self.stored.file_schema().fields().len();
         let mut columns: Vec<usize> = places.iter().copied().filter(|place| *place < n_stored).collect();
@@ -247,7 +262,7 @@ impl TableScan {
         let mut decoded = Vec::new();
         let without: Vec<usize> = (0..files.len()).filter(|file| found[*file].len() < columns.len()).collect();
         // A few rows are read faster than all.
-        if limit.is_some() && !without.is_empty() {
+        if few && !without.is_empty() {
             return Ok(None);
         }
         for lot in without.chunks(FILES_AT_ONCE) {
@@ -330,8 +345,9 @@ impl TableProvider for TableScan {
             Some(columns) => columns.iter().map(|column| self.places[*column]).collect(),
             None => self.places.clone(),
         };
+        let few = limit.is_some() || self.prunes(filters, &files);
         if let Some(kept) = &self.kept
-            && let Some(plan) = self.kept_rows(state, kept, &files, &places, limit).await?
+            && let Some(plan) = self.kept_rows(state, kept, &files, &places, few).await?
         {
             return Ok(plan);
         }
