@@ -13,6 +13,6 @@ CREATE EXTERNAL TABLE explanations (
     revised      VARCHAR COMMENT 'key of explanations: the text that this one revises; NULL in round 0',
     text         VARCHAR COMMENT 'the explanation; NULL when none could be read from the reply, see reason',
     reason       VARCHAR COMMENT 'why text is NULL; NULL otherwise',
-    completion   VARCHAR COMMENT 'key of the reply it was read from; NULL without a language model',
+    completions  VARCHAR[] COMMENT 'keys of completions: the replies it took, in order; in round 0 the last holds the text, a revision adds its sentences and the simulations that decided; NULL without any',
     run          VARCHAR NOT NULL COMMENT 'the run that wrote the row, a key of runs'
 ) STORED AS DELTATABLE PARTITIONED BY (model, hook_point) WITH ORDER (neuron ASC) LOCATION 'explanations';

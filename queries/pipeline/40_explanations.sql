@@ -20,7 +20,7 @@ SELECT
     CAST(NULL AS VARCHAR) AS revised,
     explain(named_struct('deviation', sqrt(n.variance), 'tokens', t.tokens), $explainer) AS text,
     CAST(NULL AS VARCHAR) AS reason,
-    CAST(NULL AS VARCHAR) AS completion,
+    CAST(NULL AS VARCHAR[]) AS completions,
     $run AS run
 FROM (
     SELECT

@@ -137,7 +137,7 @@ SELECT
     CAST(NULL AS VARCHAR) AS revised,
     written['text'] AS text,
     written['reason'] AS reason,
-    written['completion'] AS completion,
+    written['completions'] AS completions,
     $run AS run
 FROM (
     SELECT

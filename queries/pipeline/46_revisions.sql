@@ -55,7 +55,7 @@ SELECT
     draft AS revised,
     revised['text'] AS text,
     revised['reason'] AS reason,
-    revised['completion'] AS completion,
+    revised['completions'] AS completions,
     $run AS run
 FROM (
     SELECT

@@ -1,4 +1,4 @@
--- summary: Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each. A round of revision counts with the reply that holds its text only.
+-- summary: Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
 -- reads: explanations, simulations, judgements, completions
 SELECT
     u.model AS subject,
@@ -17,9 +17,11 @@ FROM (
         completion,
         1.0 / count(*) OVER (PARTITION BY completion) AS share
     FROM (
-        SELECT model, hook_point, neuron, completion
-        FROM explanations
-        WHERE completion IS NOT NULL
+        SELECT DISTINCT model, hook_point, neuron, completion
+        FROM (
+            SELECT model, hook_point, neuron, unnest(completions) AS completion
+            FROM explanations
+        )
         UNION
         SELECT DISTINCT model, hook_point, neuron, completion
         FROM (

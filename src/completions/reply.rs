@@ -43,3 +43,18 @@ pub struct Reply {
     /// The key it is stored under; `None` where it was not stored.
     pub key: Option<String>,
 }
+
+/// Why nothing could be made of replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason, in words.
+    pub reason: String,
+    /// Keys of the replies that were no good, as far as they were stored: they were paid for all the same.
+    pub completions: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, completions: Vec::new() }
+    }
+}

@@ -287,7 +287,6 @@ impl Links {
     }
 }
 
-#[derive(Default)]
 pub(crate) struct Explanations {
     unit: UnitColumns,
     explanation: StringBuilder,
@@ -298,7 +297,24 @@ pub(crate) struct Explanations {
     revised: StringBuilder,
     text: StringBuilder,
     reason: StringBuilder,
-    completion: StringBuilder,
+    completions: ListBuilder<StringBuilder>,
+}
+
+impl Default for Explanations {
+    fn default() -> Self {
+        Self {
+            unit: UnitColumns::default(),
+            explanation: StringBuilder::default(),
+            explainer: StringBuilder::default(),
+            explainer_model: StringBuilder::default(),
+            sample_no: Int32Builder::default(),
+            round: Int32Builder::default(),
+            revised: StringBuilder::default(),
+            text: StringBuilder::default(),
+            reason: StringBuilder::default(),
+            completions: texts(),
+        }
+    }
 }
 
 impl Explanations {
@@ -312,7 +328,7 @@ impl Explanations {
         self.revised.append_null();
         self.text.append_value(&explanation.text);
         self.reason.append_null();
-        self.completion.append_null();
+        self.completions.append_null();
     }
 
     pub(crate) fn columns(mut self) -> Vec<ArrayRef> {
@@ -326,7 +342,7 @@ impl Explanations {
             self.revised,
             self.text,
             self.reason,
-            self.completion
+            self.completions
         ]
     }
 }

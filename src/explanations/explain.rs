@@ -8,7 +8,7 @@ use super::explainer::Explainer;
 use super::{n2g, prompt};
 use crate::completions::LanguageModel;
 use crate::completions::fitting::complete_fitting;
-use crate::completions::reply::{Finish, Reply};
+use crate::completions::reply::{Failure, Finish, Reply};
 use crate::completions::request::{Call, Purpose, Request};
 use crate::error::{Error, Result};
 
@@ -39,11 +39,11 @@ pub struct Task {
 pub struct Written {
     /// The phrase, without a full stop.
     pub text: String,
-    /// Key of the reply it was read from; `None` without a language model, or where replies are not stored.
-    pub completion: Option<String>,
+    /// Keys of the replies it took, in order, as far as they were stored: the last one holds it.
+    pub completions: Vec<String>,
 }
 
-/// Writes an explanation for every task, in their order; one that could not be had is an `Err` with the reason.
+/// Writes an explanation for every task, in their order; one that could not be had is an `Err` with the reason and what it took.
 ///
 /// A prompt that is too long for the model loses its examples first, then windows from the last.
 /// Source: Bills et al. 2023 for [`Explainer::TokenActivation`]. Differences: the first explanation is the likeliest reply, not
@@ -58,7 +58,7 @@ pub async fn explain_all(
     explainer: Explainer,
     model: Option<&dyn LanguageModel>,
     tasks: &[Task],
-) -> Result<Vec<Result<Written, String>>> {
+) -> Result<Vec<Result<Written, Failure>>> {
     match (explainer, model) {
         (Explainer::TokenLookup, _) => Err(method_model(explainer, "expected the token lookup table as its evidence")),
         (Explainer::N2g, _) => Ok(tasks.par_iter().map(|task| pattern(&task.evidence)).collect()),
@@ -75,24 +75,24 @@ fn method_model(explainer: Explainer, reason: &str) -> Error {
 }
 
 /// The text of a neuron's pattern.
-fn pattern(evidence: &Evidence) -> Result<Written, String> {
+fn pattern(evidence: &Evidence) -> Result<Written, Failure> {
     let pattern = n2g::learn(evidence)?;
-    Ok(Written { text: pattern.to_string(), completion: None })
+    Ok(Written { text: pattern.to_string(), completions: Vec::new() })
 }
 
 async fn ask_all(
     explainer: Explainer,
     model: &dyn LanguageModel,
     tasks: &[Task],
-) -> Result<Vec<Result<Written, String>>> {
-    let mut written: Vec<Result<Written, String>> = Vec::with_capacity(tasks.len());
+) -> Result<Vec<Result<Written, Failure>>> {
+    let mut written: Vec<Result<Written, Failure>> = Vec::with_capacity(tasks.len());
     let mut asked = Vec::new();
     for (place, task) in tasks.iter().enumerate() {
         if let Some(fault) = fault(explainer, &task.evidence) {
-            written.push(Err(fault));
+            written.push(Err(fault.into()));
             continue;
         }
-        written.push(Err("not asked".to_owned()));
+        written.push(Err("not asked".to_owned().into()));
         asked.push(place);
     }
     let call = |place: usize, max_tokens: u32| -> Result<Call> {
@@ -101,22 +101,26 @@ async fn ask_all(
     };
     let replies = read(complete_fitting(model, asked.len(), |i| call(asked[i], MAX_TOKENS)).await?)?;
 
-    let mut again = Vec::new();
+    let (mut again, mut spent) = (Vec::new(), Vec::new());
     for (place, reply) in asked.iter().copied().zip(replies) {
         written[place] = match reply {
             Ok(reply) if spent_on_reasoning(&reply) => {
                 again.push(place);
+                spent.push(reply.key);
                 continue;
             }
-            Ok(reply) => from_reply(reply),
-            Err(reason) => Err(reason),
+            Ok(reply) => from_reply(reply, None),
+            Err(reason) => Err(reason.into()),
         };
     }
     if !again.is_empty() {
         tracing::debug!(calls = again.len(), max_tokens = REASONING_TOKENS, "asking again: replies ended in reasoning");
         let longer = complete_fitting(model, again.len(), |i| call(again[i], REASONING_TOKENS)).await?;
-        for (place, reply) in again.into_iter().zip(read(longer)?) {
-            written[place] = reply.and_then(from_reply);
+        for ((place, spent), reply) in again.into_iter().zip(spent).zip(read(longer)?) {
+            written[place] = match reply {
+                Ok(reply) => from_reply(reply, spent),
+                Err(reason) => Err(Failure { reason, completions: spent.into_iter().collect() }),
+            };
         }
     }
     Ok(written)
@@ -204,7 +208,11 @@ fn spent_on_reasoning(reply: &Reply) -> bool {
     reply.finish == Finish::Length && answer::without_reasoning(&reply.text).trim().is_empty()
 }
 
-fn from_reply(reply: Reply) -> Result<Written, String> {
-    let text = answer::explanation(&reply.text, reply.finish)?;
-    Ok(Written { text, completion: reply.key })
+/// What a reply says; `spent` is the key of the one before it, which said nothing.
+fn from_reply(reply: Reply, spent: Option<String>) -> Result<Written, Failure> {
+    let completions = spent.into_iter().chain(reply.key).collect();
+    match answer::explanation(&reply.text, reply.finish) {
+        Ok(text) => Ok(Written { text, completions }),
+        Err(reason) => Err(Failure { reason, completions }),
+    }
 }

@@ -14,7 +14,7 @@ use super::evidence::{Evidence, EvidenceRecord, block_max};
 use super::explain::read;
 use crate::completions::LanguageModel;
 use crate::completions::fitting::complete_fitting;
-use crate::completions::reply::Reply;
+use crate::completions::reply::{Failure, Reply};
 use crate::completions::request::{Call, Purpose, Request};
 use crate::error::{Error, Result};
 
@@ -44,8 +44,8 @@ pub trait Subject: Send + Sync {
     ///
     /// # Errors
     /// When the simulator stops.
-    async fn simulate(&self, wanted: &[Expectation]) -> Result<Vec<Option<Vec<f32>>>> {
-        Ok(vec![None; wanted.len()])
+    async fn simulate(&self, wanted: &[Expectation]) -> Result<Vec<Found<Vec<f32>>>> {
+        Ok(wanted.iter().map(|_| Found::default()).collect())
     }
 
     /// The score of each text about its draft's neuron on the calibration split, never on a window that is scored later;
@@ -53,7 +53,16 @@ pub trait Subject: Send + Sync {
     ///
     /// # Errors
     /// When the simulator stops.
-    async fn calibration_scores(&self, candidates: &[Candidate]) -> Result<Vec<Option<f64>>>;
+    async fn calibration_scores(&self, candidates: &[Candidate]) -> Result<Vec<Found<f64>>>;
+}
+
+/// What a simulator was asked for, and what that took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found<T> {
+    /// `None` where it is not known or undefined.
+    pub value: Option<T>,
+    /// Keys of the replies it was read from, as far as they were stored.
+    pub completions: Vec<String>,
 }
 
 /// Sentences on which a neuron is to be measured.
@@ -111,14 +120,13 @@ pub struct Revision {
     pub n_sentences: usize,
     /// … and those of them that left the neuron silent.
     pub n_silent: usize,
-    /// Key of the reply that held the sentences, where replies are stored.
-    pub sentences_completion: Option<String>,
-    /// Key of the reply that held the new text, where replies are stored.
-    pub completion: Option<String>,
+    /// Keys of all replies that the round took, in order, as far as they were stored: the one with the sentences, those that told
+    /// what the text leads one to expect on them, the one with the new text, those that decided between the two.
+    pub completions: Vec<String>,
 }
 
 /// One round for many explanations, in their order; a draft that was not revised is an `Err` with the reason, such as that no
-/// sentence contradicts it. Rounds are numbered from 1; another number draws other sentences.
+/// sentence contradicts it, and what it took to find out. Rounds are numbered from 1; another number draws other sentences.
 ///
 /// Sentences are drawn at temperature 1, the new text is the likeliest reply. Differences from the paper, which tells of its
 /// prompts and has no code: prompts are our own; instead of a random half of the sentences the model sees those that contradict
@@ -131,8 +139,9 @@ pub async fn revise(
     subject: &dyn Subject,
     drafts: &[Draft],
     round: u32,
-) -> Result<Vec<Result<Revision, String>>> {
+) -> Result<Vec<Result<Revision, Failure>>> {
     let mut outcomes: Vec<Result<Revision, String>> = Vec::with_capacity(drafts.len());
+    let mut taken: Vec<Vec<String>> = vec![Vec::new(); drafts.len()];
     let mut progress = Vec::new();
     for (draft, of) in drafts.iter().enumerate() {
         outcomes.push(Err(String::new()));
@@ -148,13 +157,12 @@ pub async fn revise(
         fitting(model, Request::sampled(messages, SENTENCE_TOKENS))
     };
     let mut sentences = Vec::new();
-    let mut keys = Vec::new();
     for (draft, reply) in progress.iter().copied().zip(ask(model, progress.len(), round, request).await?) {
-        match reply.and_then(|reply| Ok((prompt::parse_sentences(&reply.text)?, reply.key))) {
-            Ok((list, key)) => {
-                sentences.push(Sentences { draft, sentences: list });
-                keys.push(key);
-            }
+        match reply.and_then(|reply| {
+            taken[draft].extend(reply.key);
+            prompt::parse_sentences(&reply.text)
+        }) {
+            Ok(list) => sentences.push(Sentences { draft, sentences: list }),
             Err(reason) => outcomes[draft] = Err(reason),
         }
     }
@@ -186,11 +194,14 @@ pub async fn revise(
     // The new texts.
     let mut contradicted = Vec::new();
     let mut rounds = Vec::new();
-    for ((asked, records), key) in sentences.iter().zip(records).zip(keys) {
+    for (asked, records) in sentences.iter().zip(records) {
         let draft = &drafts[asked.draft];
         let max = block_max(&draft.evidence.records);
-        let measured: Vec<Measured> =
-            records.into_iter().map(|record| Measured::new(record, expected.next().flatten(), max)).collect();
+        let mut measured = Vec::with_capacity(records.len());
+        for (record, expected) in records.into_iter().zip(expected.by_ref()) {
+            taken[asked.draft].extend(expected.completions);
+            measured.push(Measured::new(record, expected.value, max));
+        }
         let n_silent = measured.iter().filter(|measured| measured.silent).count();
         let n_sentences = measured.len();
         if chosen(&measured).is_none() {
@@ -198,7 +209,7 @@ pub async fn revise(
             continue;
         }
         contradicted.push((asked.draft, measured, max));
-        rounds.push((n_sentences, n_silent, key));
+        rounds.push((n_sentences, n_silent));
     }
     let request = |i: usize| {
         let (draft, measured, max) = &contradicted[i];
@@ -207,15 +218,16 @@ pub async fn revise(
     let mut revisions = Vec::new();
     let replies = ask(model, contradicted.len(), round, request).await?;
     let drafts_asked: Vec<usize> = contradicted.iter().map(|(draft, ..)| *draft).collect();
-    for ((draft, reply), (n_sentences, n_silent, sentences_completion)) in
-        drafts_asked.into_iter().zip(replies).zip(rounds)
-    {
-        let text = reply.and_then(|reply| Ok((answer::explanation(&reply.text, reply.finish)?, reply.key)));
+    for ((draft, reply), (n_sentences, n_silent)) in drafts_asked.into_iter().zip(replies).zip(rounds) {
+        let text = reply.and_then(|reply| {
+            taken[draft].extend(reply.key);
+            answer::explanation(&reply.text, reply.finish)
+        });
         match text {
-            Ok((text, _)) if text == drafts[draft].text => {
+            Ok(text) if text == drafts[draft].text => {
                 outcomes[draft] = Err("the model kept the text as it was".to_owned());
             }
-            Ok((text, completion)) => revisions.push((
+            Ok(text) => revisions.push((
                 draft,
                 Revision {
                     round,
@@ -225,8 +237,7 @@ pub async fn revise(
                     score_after: None,
                     n_sentences,
                     n_silent,
-                    sentences_completion,
-                    completion,
+                    completions: Vec::new(),
                 },
             )),
             Err(reason) => outcomes[draft] = Err(reason),
@@ -242,11 +253,16 @@ pub async fn revise(
         .collect();
     let scores = of_each(subject.calibration_scores(&candidates).await?, candidates.len(), "scores")?;
     for ((draft, mut revision), scores) in revisions.into_iter().zip(scores.chunks_exact(2)) {
-        (revision.score_before, revision.score_after) = (scores[0], scores[1]);
-        revision.accepted = matches!(scores, [Some(before), Some(after)] if after > before);
+        (revision.score_before, revision.score_after) = (scores[0].value, scores[1].value);
+        revision.accepted = matches!((scores[0].value, scores[1].value), (Some(before), Some(after)) if after > before);
+        taken[draft].extend(scores.iter().flat_map(|score| score.completions.iter().cloned()));
         outcomes[draft] = Ok(revision);
     }
-    Ok(outcomes)
+    let with_keys = |(outcome, completions): (Result<Revision, String>, Vec<String>)| match outcome {
+        Ok(revision) => Ok(Revision { completions, ..revision }),
+        Err(reason) => Err(Failure { reason, completions }),
+    };
+    Ok(outcomes.into_iter().zip(taken).map(with_keys).collect())
 }
 
 /// Replies to `n` requests, in order.

@@ -11,16 +11,18 @@ use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 
 use super::arguments::{asked, document, list_as, literal_string, string_list};
+use super::completion_keys;
 use super::lookups::{Evidence as LookupEvidence, Lookups};
 use super::methods::{Method, MethodRegistry};
 use super::records::{Window, WindowLists, strings_of};
+use crate::completions::reply::Failure;
 use crate::explanations::evidence::{Evidence, EvidenceRecord};
 use crate::explanations::explain::{Task, Written, explain_all};
 use crate::explanations::explainer::Explainer;
 use crate::explanations::token_lookup;
 
 /// What a row comes to: nothing without evidence, else a text or why there is none.
-type Outcome = Option<std::result::Result<Written, String>>;
+type Outcome = Option<std::result::Result<Written, Failure>>;
 
 #[derive(Debug)]
 pub(crate) struct Explain {
@@ -101,8 +103,8 @@ impl Explanation {
         Self {
             signature: asked(&[2, 3]),
             documentation: document(
-                "As explain(), with all that is known of it: struct(text, reason, completion), where reason says why text is NULL and \
-                 completion is the key of the reply in table completions. sample_no (0 when left out) chooses among the explanations that a \
+                "As explain(), with all that is known of it: struct(text, reason, completions), where reason says why text is NULL and \
+                 completions are the keys of the replies in table completions, the last of which holds the text. sample_no (0 when left out) chooses among the explanations that a \
                  language model writes of one unit: 0 is the likeliest, every other number a draw at temperature 1.",
                 "explanation(evidence, explainer, sample_no)",
                 "SELECT explanation([named_struct('tokens', ['the', ' king'], 'activations', [0.0, 4.0]), \
@@ -114,7 +116,8 @@ impl Explanation {
 }
 
 fn fields() -> Fields {
-    ["text", "reason", "completion"].into_iter().map(|name| Field::new(name, DataType::Utf8, true)).collect()
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Fields::from(vec![text("text"), text("reason"), completion_keys::field()])
 }
 
 impl ScalarUDFImpl for Explanation {
@@ -146,17 +149,21 @@ impl AsyncScalarUDFImpl for Explanation {
         let mut reasons = Vec::with_capacity(args.number_rows);
         let mut completions = Vec::with_capacity(args.number_rows);
         for outcome in outcomes("explanation", &self.methods, &args).await? {
-            let (written, reason) = match outcome {
-                None => (None, Some("no evidence".to_owned())),
-                Some(Ok(written)) => (Some(written), None),
-                Some(Err(reason)) => (None, Some(reason)),
+            let (text, reason, keys) = match outcome {
+                None => (None, Some("no evidence".to_owned()), Vec::new()),
+                Some(Ok(written)) => (Some(written.text), None, written.completions),
+                Some(Err(failure)) => (None, Some(failure.reason), failure.completions),
             };
-            completions.push(written.as_ref().and_then(|written| written.completion.clone()));
-            texts.push(written.map(|written| written.text));
+            texts.push(text);
             reasons.push(reason);
+            completions.push(keys);
         }
-        let columns = [texts, reasons, completions].map(|column| Arc::new(StringArray::from(column)) as ArrayRef);
-        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields(), columns.to_vec(), None)?)))
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(texts)),
+            Arc::new(StringArray::from(reasons)),
+            completion_keys::column(completions.iter().map(Vec::as_slice)),
+        ];
+        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields(), columns, None)?)))
     }
 }
 
@@ -193,7 +200,7 @@ fn lookups(function: &str, args: &ScalarFunctionArgs) -> Result<Vec<Outcome>> {
     let evidence = Lookups::read(function, &args.args[0], args.number_rows)?;
     let explain = |LookupEvidence { lookup, texts, deviation }: LookupEvidence<'_>| {
         let text_of = |id| texts.get(&id).copied().unwrap_or_default().to_owned();
-        Ok(Written { text: token_lookup::explain(&lookup, deviation, text_of), completion: None })
+        Ok(Written { text: token_lookup::explain(&lookup, deviation, text_of), completions: Vec::new() })
     };
     Ok((0..args.number_rows).map(|row| evidence.get(row).map(explain)).collect())
 }

@@ -38,6 +38,7 @@ mod arguments;
 mod calibrate;
 mod collect_activations;
 mod collection_pass;
+mod completion_keys;
 mod document_split;
 mod encode;
 mod explain;

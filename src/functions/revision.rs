@@ -11,11 +11,13 @@ use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs,
 
 use super::arguments::{asked, document, integers, literal_integer, literal_string, strings};
 use super::collection_pass::FirstToken;
+use super::completion_keys;
 use super::methods::{Method, MethodRegistry};
 use super::records::{Window, WindowLists};
+use crate::completions::reply::Failure;
 use crate::error::Error;
 use crate::explanations::evidence::{Evidence, EvidenceRecord};
-use crate::explanations::revision::{Candidate, Draft, Expectation, Revision, Sentences, Subject, revise};
+use crate::explanations::revision::{Candidate, Draft, Expectation, Found, Revision, Sentences, Subject, revise};
 use crate::models::cache::Models;
 use crate::models::forward::Scratch;
 use crate::models::hook_points::HookPoint;
@@ -23,7 +25,7 @@ use crate::models::subject_model::SubjectModel;
 use crate::models::token_batch::TokenBatch;
 use crate::scores::metric::Metric;
 use crate::scores::window_sums::WindowSums;
-use crate::simulations::simulate::{Task, simulate_all};
+use crate::simulations::simulate::{self, Task, simulate_all};
 use crate::simulations::simulator::Simulator;
 
 #[derive(Debug)]
@@ -44,8 +46,8 @@ impl RevisionFunction {
                 "Corrects an explanation: the explainer's language model writes sentences that the text says the unit fires on, the \
                  subject model is run on them, and where it stays silent the text is written anew (Bills et al. 2023). records are the windows \
                  that the explainer saw, windows those of split calibration, on which the simulator scores both texts; round draws other \
-                 sentences. A struct(text, accepted, score_before, score_after, n_sentences, n_silent, reason, completion): accepted when \
-                 the score rose; reason says why there is no text.",
+                 sentences. A struct(text, accepted, score_before, score_after, n_sentences, n_silent, reason, completions): accepted when \
+                 the score rose; reason says why there is no text; completions are the keys of all replies that the round took.",
                 "revision(text, records, windows, explainer, simulator, model, hook_point, neuron, round)",
                 "SELECT revision(NULL, [named_struct('tokens', ['a'], 'activations', [1.0])], [named_struct('tokens', ['a'], \
                  'activations', [1.0])], 'token_lookup', 'n2g', 'default', 'blocks.0.mlp.hook_post', 0, 1)['reason'] AS reason",
@@ -65,7 +67,7 @@ fn fields() -> Fields {
         Field::new("n_sentences", DataType::Int32, true),
         Field::new("n_silent", DataType::Int32, true),
         Field::new("reason", DataType::Utf8, true),
-        Field::new("completion", DataType::Utf8, true),
+        completion_keys::field(),
     ])
 }
 
@@ -117,8 +119,7 @@ impl AsyncScalarUDFImpl for RevisionFunction {
             units.push(Unit { neuron: neurons.value(row) as usize, windows });
             places.push(row);
         }
-        let mut outcomes: Vec<std::result::Result<Revision, String>> =
-            vec![Err("no text or no windows".to_owned()); n_rows];
+        let mut outcomes: Vec<Outcome> = vec![Err("no text or no windows".to_owned().into()); n_rows];
         if !drafts.is_empty() {
             let explainer = self.methods.explainer(&text("explainer", 3)?)?;
             let model = explainer.model.clone().ok_or_else(|| Error::MethodModel {
@@ -138,10 +139,14 @@ impl AsyncScalarUDFImpl for RevisionFunction {
     }
 }
 
-fn structs(outcomes: &[std::result::Result<Revision, String>]) -> Result<StructArray> {
-    let of = |outcome: &std::result::Result<Revision, String>| outcome.as_ref().ok().cloned();
-    let revisions: Vec<Option<Revision>> = outcomes.iter().map(of).collect();
-    let each = || revisions.iter().map(Option::as_ref);
+type Outcome = std::result::Result<Revision, Failure>;
+
+fn structs(outcomes: &[Outcome]) -> Result<StructArray> {
+    let each = || outcomes.iter().map(|outcome| outcome.as_ref().ok());
+    let completions = outcomes.iter().map(|outcome| match outcome {
+        Ok(revision) => revision.completions.as_slice(),
+        Err(failure) => failure.completions.as_slice(),
+    });
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let columns: Vec<ArrayRef> = vec![
         Arc::new(each().map(|revision| revision.map(|r| r.text.clone())).collect::<StringArray>()),
@@ -150,8 +155,8 @@ fn structs(outcomes: &[std::result::Result<Revision, String>]) -> Result<StructA
         Arc::new(each().map(|revision| revision.and_then(|r| r.score_after)).collect::<Float64Array>()),
         Arc::new(each().map(|revision| revision.map(|r| count(r.n_sentences))).collect::<Int32Array>()),
         Arc::new(each().map(|revision| revision.map(|r| count(r.n_silent))).collect::<Int32Array>()),
-        Arc::new(outcomes.iter().map(|outcome| outcome.as_ref().err().cloned()).collect::<StringArray>()),
-        Arc::new(each().map(|revision| revision.and_then(|r| r.completion.clone())).collect::<StringArray>()),
+        Arc::new(outcomes.iter().map(|o| o.as_ref().err().map(|f| f.reason.clone())).collect::<StringArray>()),
+        completion_keys::column(completions),
     ];
     Ok(StructArray::try_new(fields(), columns, None)?)
 }
@@ -171,10 +176,14 @@ struct Measured {
 }
 
 impl Measured {
-    async fn simulations(&self, tasks: &[Task]) -> crate::Result<Vec<Option<Vec<Option<f32>>>>> {
+    async fn simulations(&self, tasks: &[Task]) -> crate::Result<Vec<Found<Vec<Option<f32>>>>> {
         let Method { method, model, encoder } = &self.simulator;
         let simulations = simulate_all(*method, model.as_deref(), encoder.as_deref(), tasks).await?;
-        Ok(simulations.into_iter().map(|simulation| simulation.ok().map(|simulation| simulation.expected)).collect())
+        let found = |outcome: simulate::Outcome| match outcome {
+            Ok(simulation) => Found { value: Some(simulation.expected), completions: simulation.completions },
+            Err(failure) => Found { value: None, completions: failure.completions },
+        };
+        Ok(simulations.into_iter().map(found).collect())
     }
 }
 
@@ -196,14 +205,18 @@ impl Subject for Measured {
         measured.await.unwrap_or_else(|error| Err(Error::internal(format!("measuring sentences: {error}"))))
     }
 
-    async fn simulate(&self, wanted: &[Expectation]) -> crate::Result<Vec<Option<Vec<f32>>>> {
+    async fn simulate(&self, wanted: &[Expectation]) -> crate::Result<Vec<Found<Vec<f32>>>> {
         let task = |wanted: &Expectation| Task { explanation: wanted.text.clone(), tokens: wanted.tokens.clone() };
         let simulations = self.simulations(&wanted.iter().map(task).collect::<Vec<_>>()).await?;
         // A simulation with a gap says nothing certain about the rest.
-        Ok(simulations.into_iter().map(|expected| expected.and_then(|values| values.into_iter().collect())).collect())
+        let whole = |Found { value, completions }: Found<Vec<Option<f32>>>| {
+            let value = value.and_then(|values| values.into_iter().collect());
+            Found { value, completions }
+        };
+        Ok(simulations.into_iter().map(whole).collect())
     }
 
-    async fn calibration_scores(&self, candidates: &[Candidate]) -> crate::Result<Vec<Option<f64>>> {
+    async fn calibration_scores(&self, candidates: &[Candidate]) -> crate::Result<Vec<Found<f64>>> {
         let mut tasks = Vec::new();
         for candidate in candidates {
             let task = |window: &Window| Task { explanation: candidate.text.clone(), tokens: window.tokens.clone() };
@@ -212,14 +225,16 @@ impl Subject for Measured {
         let mut simulations = self.simulations(&tasks).await?.into_iter();
         let mut scores = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            let mut sums = Vec::new();
-            for (window, expected) in self.units[candidate.draft].windows.iter().zip(simulations.by_ref()) {
-                let expected = expected.unwrap_or_default();
+            let (mut sums, mut completions) = (Vec::new(), Vec::new());
+            for (window, simulation) in self.units[candidate.draft].windows.iter().zip(simulations.by_ref()) {
+                completions.extend(simulation.completions);
+                let expected = simulation.value.unwrap_or_default();
                 let pairs = window.activations.iter().zip(expected).filter_map(|(a, e)| Some((*a, e?)));
                 let (actual, expected): (Vec<f32>, Vec<f32>) = pairs.unzip();
                 sums.push(WindowSums::of(&actual, &expected)?);
             }
-            scores.push(Metric::EvCorrelation.value(&WindowSums::merged(&sums)).ok());
+            let value = Metric::EvCorrelation.value(&WindowSums::merged(&sums)).ok();
+            scores.push(Found { value, completions });
         }
         Ok(scores)
     }

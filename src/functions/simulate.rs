@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListArray, ListBuilder, StringArray, StringBuilder,
-    StructArray,
+    Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListArray, ListBuilder, StringArray, StructArray,
 };
 use arrow::datatypes::{DataType, Field, Fields};
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use datafusion::logical_expr::async_udf::AsyncScalarUDFImpl;
 use datafusion::logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature};
 
 use super::arguments::{asked, document, float_list, literal_string, signature, string_lists, strings};
+use super::completion_keys;
 use super::lookups::{Evidence, Lookups};
 use super::methods::{Method, MethodRegistry};
 use super::records::strings_of;
@@ -119,7 +119,7 @@ fn fields() -> Fields {
         Field::new("expected", float_list(), true),
         Field::new("number_mass", DataType::Float32, true),
         Field::new("reason", DataType::Utf8, true),
-        Field::new_list("completions", Field::new("element", DataType::Utf8, true), true),
+        completion_keys::field(),
     ])
 }
 
@@ -160,23 +160,17 @@ impl AsyncScalarUDFImpl for SimulationFunction {
             Some(Err(failure)) => Some(failure.reason.clone()),
         });
         let mass = simulations.iter().map(|simulation| simulation.as_ref().and_then(|s| s.number_mass));
-        let mut completions =
-            ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, true));
-        for outcome in &outcomes {
-            let keys = match outcome {
-                None => &[][..],
-                Some(Ok(simulation)) => &simulation.completions,
-                // A reply that nobody can read is paid for too.
-                Some(Err(failure)) => &failure.completions,
-            };
-            keys.iter().for_each(|key| completions.values().append_value(key));
-            completions.append(!keys.is_empty());
-        }
+        let completions = outcomes.iter().map(|outcome| match outcome {
+            None => &[][..],
+            Some(Ok(simulation)) => &simulation.completions,
+            // A reply that nobody can read is paid for too.
+            Some(Err(failure)) => &failure.completions,
+        });
         let columns: Vec<ArrayRef> = vec![
             Arc::new(lists(simulations.iter().map(|simulation| simulation.as_ref().map(|s| &s.expected)))),
             Arc::new(mass.collect::<Float32Array>()),
             Arc::new(reasons.collect::<StringArray>()),
-            Arc::new(completions.finish()),
+            completion_keys::column(completions),
         ];
         Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields(), columns, None)?)))
     }

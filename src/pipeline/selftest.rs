@@ -350,7 +350,7 @@ async fn explained(
             truth: truth(trial),
             score: text.as_ref().ok().and_then(|_| number(&scores[0])),
             score_of_truth: number(&scores[1]),
-            text: text.map(|written| written.text),
+            text: text.map(|written| written.text).map_err(|failure| failure.reason),
         })
         .collect())
 }

@@ -25,6 +25,13 @@ const SQL: &str = "SELECT model, hook_point, explanation, score, density, max_ac
 /// Facts of one explanation.
 type Facts = (Option<f64>, Option<f64>, Option<f32>);
 
+/// The engine, with joins that sort and spill: ten million explanations hashed do not fit into the memory of queries.
+fn spilling(engine: &SessionContext) -> SessionContext {
+    let mut state = engine.state();
+    state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+    SessionContext::new_with_state(state)
+}
+
 /// Writes the facts of every segment where tables moved on or segments are new; false when a table moved on meanwhile.
 pub(super) async fn update(
     index: &SearchIndex,
@@ -32,7 +39,7 @@ pub(super) async fn update(
     versions: &Versions,
     manifest: &mut Manifest,
 ) -> Result<bool> {
-    let plan = engine.sql(SQL).await?;
+    let plan = spilling(engine).sql(SQL).await?;
     // Versions only rise: the plan, made between two looks that agree, reads these.
     if index.versions().await? != *versions {
         return Ok(false);

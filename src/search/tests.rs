@@ -272,6 +272,37 @@ async fn the_indexed_view_is_the_view() {
     assert_eq!(lake.column(one).await, ["0.5"]);
 }
 
+/// More explanations and scores than the memory of queries holds: their join goes over the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_of_more_explanations_than_memory_holds() {
+    const N: usize = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::at(folder.path().to_str().unwrap()).unwrap();
+    let options = SessionOptions { memory_limit: 96 << 20, batch_rows: 256, ..SessionOptions::default() };
+    let session = Session::open(lake.clone(), Arc::new(Models::default()), options).unwrap();
+    // Keys of eight thousand letters: what hashing must hold.
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values((0..N).map(|i| format!("{i:08}").repeat(1_000))));
+    let same = |value: &str| Arc::new(StringArray::from(vec![value; N])) as ArrayRef;
+    write(&lake, "explanations", N, |name| match name {
+        "explanation" => Some(Arc::clone(&keys)),
+        "text" => Some(same("king")),
+        _ => None,
+    })
+    .await;
+    write(&lake, "scores", N, |name| match name {
+        "explanation" => Some(Arc::clone(&keys)),
+        "metric" => Some(same("ev_correlation")),
+        "sample_set" => Some(same("top_and_random")),
+        "split" => Some(same("valid")),
+        "value" => Some(Arc::new((0..N).map(|i| Some(i as f64)).collect::<arrow::array::Float64Array>())),
+        _ => None,
+    })
+    .await;
+    session.search().current(session.context()).await.unwrap();
+    let count = "SELECT CAST(sum(score) AS BIGINT) FROM keyword_matches('king')";
+    assert_eq!(column(&session, count).await, [(N * (N - 1) / 2).to_string()]);
+}
+
 #[tokio::test]
 async fn the_index_is_never_behind() {
     let lake = TestLake::new();

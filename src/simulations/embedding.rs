@@ -11,8 +11,9 @@ use std::collections::HashMap;
 
 use super::listed_tokens::{Listed, listed};
 use super::prompt::one_line;
-use super::simulate::{Failure, Outcome, Simulation, Task};
+use super::simulate::{Outcome, Simulation, Task};
 use super::words::{Word, words};
+use crate::completions::reply::Failure;
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 

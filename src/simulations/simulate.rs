@@ -5,6 +5,7 @@ use super::prompt::Scale;
 use super::simulator::Simulator;
 use super::{all_at_once, embedding, log_probability_free, one_at_a_time};
 use crate::completions::LanguageModel;
+use crate::completions::reply::Failure;
 use crate::embeddings::TextEncoder;
 use crate::error::{Error, Result};
 use crate::explanations::n2g;
@@ -29,21 +30,6 @@ pub struct Simulation {
     pub n_unread: u32,
     /// Keys of the replies it was read from, as far as they were stored.
     pub completions: Vec<String>,
-}
-
-/// Why a window has no simulation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The reason, in words.
-    pub reason: String,
-    /// Keys of the replies that were no good, as far as they were stored: they were paid for all the same.
-    pub completions: Vec<String>,
-}
-
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Self { reason, completions: Vec::new() }
-    }
 }
 
 /// What became of a window.

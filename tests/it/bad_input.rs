@@ -169,7 +169,7 @@ fn sql_that_cannot_be_run() {
         @r"
     error: SQL error: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1
     error: SQL error: Unterminated string literal at Line: 1, Column: 8
-    error: Schema error: No field named skew. Valid fields are explanations.model, explanations.hook_point, explanations.layer, explanations.neuron, explanations.corpus, explanations.explanation, explanations.explainer, explanations.explainer_model, explanations.sample_no, explanations.round, explanations.revised, explanations.text, explanations.reason, explanations.completion, explanations.run.
+    error: Schema error: No field named skew. Valid fields are explanations.model, explanations.hook_point, explanations.layer, explanations.neuron, explanations.corpus, explanations.explanation, explanations.explainer, explanations.explainer_model, explanations.sample_no, explanations.round, explanations.revised, explanations.text, explanations.reason, explanations.completions, explanations.run.
     error: Error during planning: table 'lake.main.nerons' not found
     error: Arrow error: Divide by zero error
     error: refused: 'ev_correlation' reads table 'activation_records' without excluding split 'train', which the explainer saw; add a condition such as split = 'valid'

@@ -99,7 +99,7 @@ fn queries_are_listed_and_shown() {
       explanation_scores         One row per explanation and simulator: the metrics side by side, with control and interval.
       latent_differences         Every latent of every crosscoder at its first model and at each other one: relative decoder norm, and the class by it: only_model, shared, only_other, between.
       latent_statistics          Every latent of every encoded autoencoder: how often and how strongly it fires, and its class by that: dead, rare, usual, dense.
-      neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each. A round of revision counts with the reply that holds its text only.
+      neuron_costs               Calls, tokens and dollars of every unit that a reply was bought for; a reply that several units share counts in part for each.
       neuron_summary             One row per unit: statistics, best explanation and its score (NULL when it has none).
       record_tokens              Every activation record with its tokens beside its activations.
       scorer_agreement           How far two scorers agree on the order of an explainer's explanations: Spearman's rank correlation, and on how many.

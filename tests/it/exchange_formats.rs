@@ -87,7 +87,7 @@ fn a_lake_of_our_own_goes_out_as_a_neuronpedia_dump_with_its_scores() {
     same(folder, lakes, &["neurons", "scores"], held);
     // Windows of imports have keys of their own, and no document.
     same(folder, lakes, &["activation_records"], "* EXCEPT (run, sequence)");
-    same(folder, lakes, &["explanations"], "* EXCEPT (run, completion)");
+    same(folder, lakes, &["explanations"], "* EXCEPT (run, completions)");
     let tokens = "SELECT count(DISTINCT t.tokens) AS n FROM token_sequences t JOIN activation_records r ON r.sequence = t.sequence";
     let count = |lake: &str| ok(folder, &["sql", "--lake", lake, "--format", "csv", tokens]);
     assert_eq!(count(lakes[0]), count(lakes[1]));

@@ -106,7 +106,7 @@ fn a_run_fills_the_tables_and_asks_nothing_twice() {
     let n_written = written(&ok(path, &["run", "--lake", "lake", "--to", "documents", "--limit", "40"]));
     assert_eq!(n_written["documents"], 0);
     let well = "SELECT count(*) FROM explanations WHERE starts_with(text, 'words such as ') AND explainer = 'token_activation' \
-                AND explainer_model = 'openai:fake' AND completion IS NOT NULL AND reason IS NULL";
+                AND explainer_model = 'openai:fake' AND completions IS NOT NULL AND reason IS NULL";
     assert_eq!((count(path, well), count(path, "SELECT count(*) FROM explanations")), (4, 4));
     // Each neuron has its own text and another's, on a top and a random window.
     assert_eq!(count(path, "SELECT count(*) FROM simulations"), 4 * 2 * 2);
@@ -122,7 +122,10 @@ fn a_run_fills_the_tables_and_asks_nothing_twice() {
         metrics.iter().map(|row| (row["scorer"].as_str().unwrap(), row["n"].as_i64().unwrap())).collect();
     assert_eq!(metrics, [("detection", 6), ("one_at_a_time", 4)]);
     assert_eq!(count(path, "SELECT count(*) FROM completions"), n_asked);
-    assert_eq!(count(path, "SELECT count(*) FROM explanations e JOIN completions c USING (completion)"), 4);
+    assert_eq!(
+        count(path, "SELECT count(*) FROM explanations e JOIN completions c ON array_has(e.completions, c.completion)"),
+        4
+    );
 
     // The account: by model, purpose and day, and by neuron.
     let out = ok(path, &["cost", "--lake", "lake", "--format", "json"]);
@@ -467,6 +470,9 @@ fn a_round_of_revision_writes_its_rows() {
     assert_eq!(count(path, revised), 4);
     assert_eq!(count(path, "SELECT count(*) FROM chosen_explanations"), 4);
     assert!(count(path, "SELECT count(*) FROM completions WHERE purpose = 'revise'") > 0);
+    // Every reply has a unit that it was bought for: sentences and the simulations that decided too.
+    let bought = "SELECT CAST(round(sum(n_calls)) AS BIGINT) FROM neuron_costs";
+    assert_eq!(count(path, bought), count(path, "SELECT count(*) FROM completions"));
     let n_asked = server.asked().len();
     let again = asked_well(path, &server.url(), &[&CHEAP[..], &["--revise", "1"]].concat());
     let asked = server.asked();

@@ -17,7 +17,15 @@ const DEADLINE: Duration = Duration::from_secs(240);
 
 fn starts(bucket: &Bucket, folder: &Path, lake: &str, more: &[&str]) -> Child {
     let mut command = over(bucket, folder, &[&["run", "--lake", lake][..], &TINY, more].concat());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let told = std::fs::File::options().create(true).append(true).open(folder.join(TOLD)).unwrap();
+    command.stdout(Stdio::null()).stderr(told).spawn().unwrap()
+}
+
+/// Where runs of a folder say what went wrong, and what they said.
+const TOLD: &str = "told";
+
+fn told(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join(TOLD)).unwrap_or_default()
 }
 
 /// The tables that an undisturbed run writes into a folder.
@@ -284,7 +292,7 @@ fn faults_and_an_outage_delay_a_run_and_hurt_no_reader() {
             std::thread::sleep(Duration::from_millis(20));
         };
         done.store(true, Ordering::SeqCst);
-        assert!(status.success(), "{status}");
+        assert!(status.success(), "{status}: {}", told(path));
         let seen = reader.join().unwrap();
         assert!(seen.is_sorted(), "what was seen is gone: {seen:?}");
         let (n, n_failed) = bucket.n_requests();

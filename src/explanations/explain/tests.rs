@@ -1,7 +1,7 @@
 //! Asking for many explanations, with a scripted model.
 
-use super::{MAX_TOKENS, REASONING_TOKENS, Task, explain_all};
-use crate::completions::reply::{Finish, Reply};
+use super::{MAX_TOKENS, REASONING_TOKENS, Task, Written, explain_all};
+use crate::completions::reply::{Failure, Finish, Reply};
 use crate::completions::request::Purpose;
 use crate::error::Error;
 use crate::explanations::evidence::Evidence;
@@ -25,7 +25,7 @@ async fn every_explainer_with_a_model_writes() {
         let model = Scripted::saying("This neuron responds to kings and queens.");
         let written = explain_all(explainer, Some(&model), &[task(kings(), 0)]).await.unwrap();
         let written = written[0].as_ref().unwrap();
-        assert_eq!((written.text.as_str(), written.completion.as_deref()), ("kings and queens", Some("key")));
+        assert_eq!((written.text.as_str(), &written.completions), ("kings and queens", &vec!["key".to_owned()]));
         let calls = model.asked();
         assert_eq!((calls.len(), calls[0].purpose, calls[0].request.max_tokens), (1, Purpose::Explain, MAX_TOKENS));
     }
@@ -60,7 +60,12 @@ async fn one_bad_reply_or_neuron_harms_no_other() {
     let tasks =
         ["empty#1", "malformed#1", "filtered#1", "dead#-1", "fine#1"].map(|text| task(evidence(&[text], &[]), 0));
     let written = explain_all(Explainer::Summary, Some(&model), &tasks).await.unwrap();
-    let told: Vec<String> = written.into_iter().map(|one| one.map_or_else(|reason| reason, |one| one.text)).collect();
+    let n_keys = |one: &Result<Written, Failure>| {
+        one.as_ref().map_or_else(|failure| failure.completions.len(), |written| written.completions.len())
+    };
+    let told_keys: Vec<usize> = written.iter().map(n_keys).collect();
+    let told: Vec<String> =
+        written.into_iter().map(|one| one.map_or_else(|failure| failure.reason, |one| one.text)).collect();
     assert_eq!(
         told,
         [
@@ -71,6 +76,7 @@ async fn one_bad_reply_or_neuron_harms_no_other() {
             "kings",
         ]
     );
+    assert_eq!(told_keys, [1, 0, 0, 0, 1]);
     assert_eq!(model.asked().len(), 4, "nothing is asked about a neuron that never fires");
 }
 
@@ -105,14 +111,15 @@ async fn windows_in_which_a_neuron_fires_are_no_contrast() {
     assert!(asked.contains("A servant stood up") && !asked.contains("sat alone"), "{asked}");
     let only = evidence(&["The| old| king#10| sat"], &[firing]);
     let written = explain_all(Explainer::Contrastive, Some(&model), &[task(only, 0)]).await.unwrap();
-    assert!(written[0].as_ref().unwrap_err().contains("in which the neuron is silent"), "{written:?}");
+    assert!(written[0].as_ref().unwrap_err().reason.contains("in which the neuron is silent"), "{written:?}");
 }
 
 #[tokio::test]
 async fn what_an_explainer_lacks_is_said() {
     let model = Scripted::saying("kings");
     let bare = [task(evidence(&["a#1"], &[]), 0)];
-    let reason = async |explainer| explain_all(explainer, Some(&model), &bare).await.unwrap().remove(0).unwrap_err();
+    let reason =
+        async |explainer| explain_all(explainer, Some(&model), &bare).await.unwrap().remove(0).unwrap_err().reason;
     assert_eq!(
         reason(Explainer::Contrastive).await,
         "explainer 'contrastive' needs windows in which the neuron is silent, at most at a tenth of its maximum, got none"
@@ -129,7 +136,7 @@ async fn what_an_explainer_lacks_is_said() {
     assert!(matches!(error, Error::MethodModel { .. }), "{error:?}");
     let written = explain_all(Explainer::N2g, None, &[task(kings(), 0)]).await.unwrap();
     assert_eq!(written[0].as_ref().unwrap().text, r#"pattern: " king" (8.8); elsewhere 0.0"#);
-    assert_eq!(written[0].as_ref().unwrap().completion, None);
+    assert!(written[0].as_ref().unwrap().completions.is_empty());
 }
 
 #[tokio::test]
@@ -172,7 +179,9 @@ async fn a_model_that_reasons_is_given_room() {
         })
     });
     let written = explain_all(Explainer::Summary, Some(&model), &[task(kings(), 3)]).await.unwrap();
-    assert_eq!(written[0].as_ref().unwrap().text, "kings");
+    let kings = written[0].as_ref().unwrap();
+    // Both were paid for.
+    assert_eq!((kings.text.as_str(), kings.completions.len()), ("kings", 2));
     let calls = model.asked();
     assert_eq!(calls.iter().map(|call| call.request.max_tokens).collect::<Vec<_>>(), [MAX_TOKENS, REASONING_TOKENS]);
     assert_eq!(calls[1].sample_no, 3);
@@ -185,6 +194,6 @@ async fn uneven_records_are_a_reason_and_no_tasks_are_no_calls() {
     uneven.quiet.push(record("a"));
     uneven.quiet[1].activations.clear();
     let written = explain_all(Explainer::Contrastive, Some(&model), &[task(uneven, 0)]).await.unwrap();
-    assert_eq!(written[0].as_ref().unwrap_err(), "expected as many activations as tokens, got 0 and 1");
+    assert_eq!(written[0].as_ref().unwrap_err().reason, "expected as many activations as tokens, got 0 and 1");
     assert!(explain_all(Explainer::Summary, Some(&model), &[]).await.unwrap().is_empty());
 }

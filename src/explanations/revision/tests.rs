@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::counterexamples::{Measured, chosen};
-use super::{Candidate, Draft, Expectation, Sentences, Subject, prompt, revise};
+use super::{Candidate, Draft, Expectation, Found, Sentences, Subject, prompt, revise};
 use crate::completions::request::Purpose;
 use crate::error::{Error, Result};
 use crate::explanations::evidence::EvidenceRecord;
@@ -42,17 +42,21 @@ impl Subject for Court {
         Ok(sentences.iter().map(|asked| asked.sentences.iter().map(measured).collect()).collect())
     }
 
-    async fn simulate(&self, wanted: &[Expectation]) -> Result<Vec<Option<Vec<f32>>>> {
-        let one = |wanted: &Expectation| of_words(&wanted.tokens, expected_words(&wanted.text), 10.0);
-        Ok(wanted.iter().map(|wanted| self.simulates.then(|| one(wanted))).collect())
+    async fn simulate(&self, wanted: &[Expectation]) -> Result<Vec<Found<Vec<f32>>>> {
+        let one = |wanted: &Expectation| Found {
+            value: self.simulates.then(|| of_words(&wanted.tokens, expected_words(&wanted.text), 10.0)),
+            completions: vec!["expected".to_owned()],
+        };
+        Ok(wanted.iter().map(one).collect())
     }
 
     /// The share of the expected words that are right; undefined for a text that leads one to expect nothing.
-    async fn calibration_scores(&self, candidates: &[Candidate]) -> Result<Vec<Option<f64>>> {
+    async fn calibration_scores(&self, candidates: &[Candidate]) -> Result<Vec<Found<f64>>> {
         let score = |candidate: &Candidate| {
             let words = expected_words(&candidate.text);
             let right = words.iter().filter(|word| TRUE_WORDS.contains(word)).count();
-            (!words.is_empty()).then(|| right as f64 / words.len() as f64)
+            let value = (!words.is_empty()).then(|| right as f64 / words.len() as f64);
+            Found { value, completions: vec!["score".to_owned()] }
         };
         Ok(candidates.iter().map(score).collect())
     }
@@ -81,7 +85,8 @@ async fn a_text_that_is_too_broad_is_narrowed() {
     assert_eq!((revision.round, revision.text.as_str(), revision.accepted), (1, "monarchs", true));
     assert_eq!((revision.score_before, revision.score_after), (Some(0.5), Some(1.0)));
     assert_eq!((revision.n_sentences, revision.n_silent), (4, 2));
-    assert_eq!((revision.sentences_completion.as_deref(), revision.completion.as_deref()), (Some("key"), Some("key")));
+    let simulated = ["expected"; 4];
+    assert_eq!(revision.completions, [&["key"][..], &simulated, &["key"], &["score", "score"]].concat());
 
     let calls = model.asked();
     assert!(calls.iter().all(|call| call.purpose == Purpose::Revise && call.sample_no == 1));
@@ -122,15 +127,20 @@ async fn each_of_a_batch_has_its_own_fate() {
     let revised = revise(&model, &Court { simulates: true }, &drafts, 1).await.unwrap();
     let told: Vec<String> = revised
         .into_iter()
-        .map(|one| one.map_or_else(|reason| reason, |one| format!("{} {}", one.text, one.accepted)))
+        .map(|one| {
+            one.map_or_else(
+                |failure| format!("{} ({} replies)", failure.reason, failure.completions.len()),
+                |one| format!("{} {}", one.text, one.accepted),
+            )
+        })
         .collect();
     assert_eq!(
         told,
         [
-            "none of 1 sentences written for the text contradicts it",
+            "none of 1 sentences written for the text contradicts it (2 replies)",
             "monarchs true",
-            "the reply holds no whole sentence",
-            "it fires on none of the windows shown",
+            "the reply holds no whole sentence (1 replies)",
+            "it fires on none of the windows shown (0 replies)",
             "monarchs true",
         ]
     );
@@ -140,7 +150,7 @@ async fn each_of_a_batch_has_its_own_fate() {
 async fn the_same_text_again_is_no_revision_and_costs_no_score() {
     let revised =
         revise(&writer(SENTENCES, "people"), &Court { simulates: true }, &[draft("people")], 1).await.unwrap();
-    assert_eq!(revised[0].as_ref().unwrap_err(), "the model kept the text as it was");
+    assert_eq!(revised[0].as_ref().unwrap_err().reason, "the model kept the text as it was");
     assert!(revise(&Scripted::saying(""), &Court { simulates: true }, &[], 1).await.unwrap().is_empty());
 }
 

@@ -2,10 +2,11 @@
 
 use super::scripted::{Scripted, distributions, slot, text};
 use crate::completions::Abilities;
+use crate::completions::reply::Failure;
 use crate::completions::request::{Call, Message, Purpose, Role};
 use crate::completions::slots::{Piece, SlotPrompt, SlotReading};
 use crate::error::{Error, Result};
-use crate::simulations::simulate::{Failure, Outcome, Task, simulate_all};
+use crate::simulations::simulate::{Outcome, Task, simulate_all};
 use crate::simulations::simulator::Simulator;
 
 fn task(explanation: &str, tokens: &[&str]) -> Task {

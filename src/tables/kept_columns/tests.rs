@@ -134,3 +134,36 @@ async fn what_is_asked_once_or_has_no_room_is_read_from_its_files() {
     }
     assert!(!from_memory(&tiny, QUERIES[0]).await);
 }
+
+/// One unit of a large layer is read by row groups, however often it is asked for: decoding all of the layer to keep it would take
+/// longer than all the questions about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_unit_of_a_large_folder_is_no_reason_to_decode_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::at(folder.path().to_str().unwrap()).unwrap();
+    // Texts that cannot be compressed: files of ten megabytes.
+    let mut state = 1_u64;
+    let mut letters = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state)
+    };
+    let wide = rows(20_000, "w");
+    let place = wide.schema().index_of("text").unwrap();
+    let texts = StringArray::from_iter_values((0..20_000).map(|_| (0..64).map(|_| letters()).collect::<String>()));
+    let mut columns = wide.columns().to_vec();
+    columns[place] = Arc::new(texts);
+    let mut writer = TableWriter::open(&lake, table("explanations").unwrap(), "run").await.unwrap();
+    writer.write(&RecordBatch::try_new(wide.schema(), columns).unwrap()).await.unwrap();
+    writer.commit().await.unwrap();
+    let [plain, keeping] = sessions(&lake, 512 << 20);
+    let one = "SELECT length(text) AS n FROM explanations WHERE neuron = 77";
+    let all = "SELECT count(*) AS n FROM explanations WHERE length(text) > 3";
+    for time in 0..3 {
+        assert!(!from_memory(&keeping, one).await, "time {time}");
+        assert_eq!(answer(&keeping, one).await, answer(&plain, one).await);
+    }
+    // A question about all of it is, and what is kept is used.
+    assert_eq!(answer(&keeping, all).await, answer(&plain, all).await);
+    assert!(from_memory(&keeping, all).await);
+    assert_eq!(answer(&keeping, one).await, answer(&plain, one).await);
+}

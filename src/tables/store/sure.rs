@@ -75,7 +75,7 @@ impl SureStore {
 
     /// What a write of these bytes was answered with, if they are there.
     async fn is_ours(&self, location: &Path, payload: &PutPayload) -> Result<Option<PutResult>> {
-        let found = match self.inner.get(location).await {
+        let found = match again(self.patience, || self.inner.get(location)).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
@@ -87,11 +87,15 @@ impl SureStore {
     }
 }
 
+/// The client does not repeat what broke off in the middle of an answer, unless it is a file's content: not a list, and not the page that
+/// says that a file does not exist. All but conditional writes may be repeated.
 #[async_trait]
 impl ObjectStore for SureStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let done = match options.mode {
-            PutMode::Overwrite => self.inner.put_opts(location, payload, options).await,
+            PutMode::Overwrite => {
+                again(self.patience, || self.inner.put_opts(location, payload.clone(), options.clone())).await
+            }
             PutMode::Create | PutMode::Update(_) => self.put_under_condition(location, payload, options).await,
         };
         done.map_err(told)
@@ -107,10 +111,8 @@ impl ObjectStore for SureStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await.map_err(told)
+        again(self.patience, || self.inner.get_opts(location, options.clone())).await.map_err(told)
     }
-
-    // The client does not repeat what broke off in the middle of an answer, unless it is a file's content; these may be repeated.
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (inner, patience) = (Arc::clone(&self.inner), self.patience);

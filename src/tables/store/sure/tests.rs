@@ -4,13 +4,15 @@ use object_store::memory::InMemory;
 
 use super::*;
 
-/// A store that breaks the connection: before a write is done, or after, as the numbers of the writes say.
+/// A store that breaks the connection: before a write is done, or after, as the numbers of the writes say; and the first answers to reads.
 #[derive(Debug)]
 struct Breaking {
     inner: InMemory,
     n_writes: AtomicUsize,
     before: Vec<usize>,
     after: Vec<usize>,
+    /// Reads whose answer still breaks off.
+    n_broken_reads: AtomicUsize,
 }
 
 impl fmt::Display for Breaking {
@@ -39,7 +41,8 @@ impl ObjectStore for Breaking {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        let left = self.n_broken_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() { Err(broken()) } else { self.inner.get_opts(location, options).await }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -59,10 +62,15 @@ impl ObjectStore for Breaking {
     }
 }
 
+impl Breaking {
+    fn new(before: &[usize], after: &[usize]) -> Self {
+        let (before, after) = (before.into(), after.into());
+        Self { inner: InMemory::new(), n_writes: AtomicUsize::new(0), before, after, n_broken_reads: 0.into() }
+    }
+}
+
 fn store(before: &[usize], after: &[usize]) -> SureStore {
-    let breaking =
-        Breaking { inner: InMemory::new(), n_writes: AtomicUsize::new(0), before: before.into(), after: after.into() };
-    SureStore::new(Arc::new(breaking), Duration::from_secs(20))
+    SureStore::new(Arc::new(Breaking::new(before, after)), Duration::from_secs(20))
 }
 
 async fn create(store: &SureStore, text: &'static str) -> Result<PutResult> {
@@ -94,15 +102,22 @@ async fn a_write_over_what_was_seen_is_done_once() {
     over("three", second).await.unwrap();
 }
 
+/// The page that says that there is no such file may break off too.
+#[tokio::test]
+async fn an_answer_that_broke_off_is_asked_for_again() {
+    let breaking = Breaking { n_broken_reads: 3.into(), ..Breaking::new(&[], &[]) };
+    let store = SureStore::new(Arc::new(breaking), Duration::from_secs(20));
+    assert!(matches!(store.get(&Path::from("a")).await, Err(Error::NotFound { .. })));
+    let breaking = Breaking { n_broken_reads: 1.into(), ..Breaking::new(&[0], &[]) };
+    let store = SureStore::new(Arc::new(breaking), Duration::from_secs(20));
+    store.put(&Path::from("a"), "one".into()).await.unwrap();
+    assert_eq!(store.get(&Path::from("a")).await.unwrap().bytes().await.unwrap(), "one");
+}
+
 #[tokio::test]
 async fn patience_ends() {
-    let breaking = Breaking {
-        inner: InMemory::new(),
-        n_writes: AtomicUsize::new(0),
-        before: (0..100).collect(),
-        after: Vec::new(),
-    };
-    let store = SureStore::new(Arc::new(breaking), Duration::ZERO);
+    let writes: Vec<usize> = (0..100).collect();
+    let store = SureStore::new(Arc::new(Breaking::new(&writes, &[])), Duration::ZERO);
     let error = create(&store, "one").await.unwrap_err();
     assert!(error.to_string().contains("connection reset"), "{error}");
 }
