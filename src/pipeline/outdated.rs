@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use datafusion::catalog::{MemTable, MemorySchemaProvider};
+use datafusion::catalog::MemorySchemaProvider;
 
 use super::queries::{self, Parameter, Query};
 use super::runs::{Run, StoredRun};
@@ -19,6 +19,7 @@ use super::steps::Step;
 use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
+use crate::tables::codec::SentRows;
 use crate::tables::definition::TableDefinition;
 
 /// Where the relations of this module stand beside the lake's tables.
@@ -130,17 +131,25 @@ impl<'a> Finder<'a> {
         Ok(Outdated { column, conditions, keys: reasons.into_keys().collect() })
     }
 
+    /// Makes the relation of a part's outdated keys, which [`Finder::without`] reads; parts are under way at the same time.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub(super) fn put_outdated(&self, part: &str, outdated: &Outdated) -> Result<()> {
+        let keys: StringArray = outdated.keys.iter().map(Some).collect();
+        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false)]));
+        self.put(&outdated_keys(part), RecordBatch::try_new(schema, vec![Arc::new(keys)])?)
+    }
+
     /// The query of a stage with its own table read as if the outdated rows were not there: they are then missing, and made anew.
     ///
     /// # Errors
-    /// When the engine refuses the relation of the keys.
-    pub(super) fn without(&self, sql: &str, outdated: &Outdated) -> Result<String> {
-        let keys: StringArray = outdated.keys.iter().map(Some).collect();
-        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false)]));
-        self.put("outdated", RecordBatch::try_new(schema, vec![Arc::new(keys)])?)?;
+    /// When the query cannot be read.
+    pub(super) fn without(&self, part: &str, sql: &str, outdated: &Outdated) -> Result<String> {
         let rest = format!(
-            "(SELECT t.* FROM {table} t LEFT ANTI JOIN {SCHEMA}.outdated o ON o.key = CAST(t.{column} AS VARCHAR))",
+            "(SELECT t.* FROM {table} t LEFT ANTI JOIN {SCHEMA}.\"{keys}\" o ON o.key = CAST(t.{column} AS VARCHAR))",
             table = self.definition.name,
+            keys = outdated_keys(part),
             column = outdated.column
         );
         queries::with_relation(sql, &self.definition.name, &rest)
@@ -380,9 +389,14 @@ impl<'a> Finder<'a> {
             }
         };
         schema.deregister_table(name)?;
-        schema.register_table(name.to_owned(), Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))?;
+        schema.register_table(name.to_owned(), Arc::new(SentRows::new(batch)?))?;
         Ok(())
     }
+}
+
+/// Name of the relation of a part's keys.
+fn outdated_keys(part: &str) -> String {
+    format!("outdated {}", part.replace('"', ""))
 }
 
 /// The conditions on the columns of `t`.

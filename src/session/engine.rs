@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ballista_core::config::BALLISTA_SHUFFLE_COMPRESSION_CODEC;
 use ballista_core::extension::{SessionConfigExt, SessionStateExt};
 use ballista_core::planner::BallistaQueryPlanner;
 use datafusion::catalog::Session as Planning;
@@ -16,7 +17,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::Session;
@@ -75,9 +76,12 @@ impl Engine {
         let Self::Ballista(address) = self else { return Ok(state) };
         let url = format!("http://{address}");
         let config = state.config().clone().upgrade_for_ballista();
+        // What workers hand on is mostly floats, which hardly shrink, and a batch is some twenty buffers, each of them compressed alone: that
+        // took longer than computing scores.
+        let config = config.set_str(BALLISTA_SHUFFLE_COMPRESSION_CODEC, "none");
         let remote =
             BallistaQueryPlanner::with_extension(url.clone(), config.ballista_config(), Arc::new(LakeCodec::default()));
-        let planner = Planner { remote, local: DefaultPhysicalPlanner::default() };
+        let planner = Planner { remote, local: Here::default() };
         SessionStateBuilder::new_from_existing(state)
             .with_config(config.with_ballista_query_planner(Arc::new(planner)))
             .build()
@@ -90,13 +94,57 @@ impl Session {
     pub(crate) fn state_with(&self, config: SessionConfig) -> SessionState {
         SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build()
     }
+
+    /// Whether queries go to workers.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.engine != Engine::Local
+    }
+
+    /// The same lake with every query computed in this process: for small questions, which take workers longer to be told than to answer.
+    pub(crate) fn here(&self) -> Self {
+        if !self.has_workers() {
+            return self.clone();
+        }
+        let state =
+            SessionStateBuilder::new_from_existing(self.context.state()).with_query_planner(Arc::new(Here::default()));
+        Self { context: SessionContext::new_with_state(state.build()), engine: Engine::Local, ..self.clone() }
+    }
+
+    /// The same engine with queries that are not cut: each is one task of one worker, which hands nothing to another.
+    pub(crate) fn in_one_task(&self) -> Self {
+        let config = self.context.state().config().clone().with_target_partitions(1);
+        Self { context: SessionContext::new_with_state(self.state_with(config)), ..self.clone() }
+    }
+}
+
+/// Plans for this process.
+#[derive(Default)]
+struct Here {
+    planner: DefaultPhysicalPlanner,
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Here")
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for Here {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Planning,
+    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
+        self.planner.create_physical_plan(plan, session).await
+    }
 }
 
 /// Sends to the workers what reads tables of the lake and nothing else; what only this process can do, it does, and what workers would do
 /// wrongly.
 struct Planner {
     remote: BallistaQueryPlanner<LogicalPlanNode>,
-    local: DefaultPhysicalPlanner,
+    local: Here,
 }
 
 impl fmt::Debug for Planner {
