@@ -29,6 +29,10 @@ const SCHEMA: &str = "incremental";
 /// texts of such faults begin with the model's name; a reply that was read and made no sense has another reason, and stays.
 pub(super) const AT_ENDPOINT: &str = "COALESCE(starts_with(t.reason, 'model ''openai:'), false)";
 
+/// Judgements under the names that simulations have for the same.
+const JUDGEMENTS_AS_SIMULATIONS: &str =
+    "(SELECT t.*, t.scorer AS simulator, t.scorer_model AS simulator_model FROM judgements t)";
+
 /// Metrics that sum up simulations; those of judgements are the others.
 const OF_SIMULATIONS: &str = "'ev_correlation', 'explained_variance', 'rsquared_uncentred', 'absolute_dev_explained'";
 
@@ -278,8 +282,7 @@ impl<'a> Finder<'a> {
             "00_documents" => &["changed_documents"],
             "10_token_sequences" => &["token_sequences_behind"],
             "40_explanations" | "42_record_explanations" | "46_revisions" => &["explanations_behind"],
-            "50_simulations" | "52_text_simulations" => &["simulations_behind"],
-            "54_judgements" => &["judgements_behind"],
+            "50_simulations" | "52_text_simulations" | "54_judgements" => &["simulations_behind"],
             "60_scores" | "64_ablation_scores" => &["scores_behind_simulations"],
             "62_judgement_scores" => &["scores_behind_judgements"],
             // What a pass of the model collects follows from its recipe alone.
@@ -297,6 +300,8 @@ impl<'a> Finder<'a> {
                 ("hook_point", _) => text(hook.map_or("", HookPoint::name)),
                 ("ablation", _) => text(if self.step.query.name == "64_ablation_scores" { "yes" } else { "no" }),
                 (_, Some(own)) => Some(own),
+                ("simulator", None) => self.step.value("scorer").cloned(),
+                ("simulator_model", None) => self.step.value("scorer_model").cloned().or_else(|| text("")),
                 ("round", None) => Some(Parameter::Integer(0)),
                 (name, None) if name.ends_with("_model") => text(""),
                 _ => of_plan(),
@@ -304,7 +309,12 @@ impl<'a> Finder<'a> {
         };
         let values: Vec<(String, Parameter)> =
             query.params.iter().filter_map(|(name, _)| Some((name.clone(), known(name)?))).collect();
-        query.bind(&values)
+        let sql = query.bind(&values)?;
+        match self.definition.name.as_str() {
+            // They are made of the same things as simulations, and follow them in the same cases.
+            "judgements" => queries::with_relation(&sql, "simulations", JUDGEMENTS_AS_SIMULATIONS),
+            _ => Ok(sql),
+        }
     }
 
     async fn add(&self, reasons: &mut BTreeMap<String, BTreeSet<String>>, sql: &str) -> Result<()> {

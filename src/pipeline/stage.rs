@@ -112,7 +112,12 @@ pub async fn run(engine: &Session, step: &Step, plan: &Plan, observer: &dyn Obse
             for hook in &plan.hook_points {
                 stages.push(Stage::new(&work, hook.name()).in_turn(Part::Units(hook)).boxed());
             }
-            let at_once = if work.by_ranges() { HOOK_POINTS_IN_FLIGHT } else { 1 };
+            let mut at_once = 1;
+            if work.by_ranges() {
+                at_once = HOOK_POINTS_IN_FLIGHT;
+                // Whoever makes the table refuses those that saw none.
+                session.lake().open_or_create(definition).await?;
+            }
             stream::iter(stages).buffered(at_once).try_for_each(|()| async { Ok(()) }).await?;
         }
     }
@@ -341,12 +346,7 @@ impl<'a> Stage<'a> {
     /// The table as it is before the query that looks for what is missing: rows that others commit in between are then seen by the
     /// query, or refuse ours.
     async fn pin(&self) -> Result<Pinned> {
-        let (lake, definition) = (self.of.session.lake(), self.of.definition);
-        Ok(Pinned(match lake.open(definition).await? {
-            // Of several hook points under way each one's first commit would refuse the others'.
-            None if self.of.by_ranges() => Some(lake.open_or_create(definition).await?),
-            seen => seen,
-        }))
+        Ok(Pinned(self.of.session.lake().open(self.of.definition).await?))
     }
 
     /// Whether work that failed is begun again, because another process committed the same: what is left to do is then less.

@@ -19,13 +19,15 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::LogicalPlanNode;
+use serde::Deserialize;
 
 use super::Session;
 use crate::tables::codec::{LakeCodec, can_be_told};
 use crate::tables::scan::FolderColumns;
 
 /// Where queries are computed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Engine {
     /// In this process.
     #[default]
@@ -49,6 +51,14 @@ impl FromStr for Engine {
                 "expected 'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050', got '{text}'"
             )),
         }
+    }
+}
+
+impl TryFrom<String> for Engine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

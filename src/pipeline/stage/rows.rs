@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::pipeline::queries::{Parameter, Query};
 
-/// Units of a task: their scores take a tenth of a second or more, several times what planning and fetching them takes, and a layer has
-/// tasks for some workers.
+/// Units of a task at most: their scores take a tenth of a second or more, several times what planning and fetching them takes.
 const UNITS_OF_A_TASK: usize = 1_024;
+/// Tasks of a hook point at least, so that few units whose rows take long are work for several workers.
+const TASKS_OF_A_HOOK_POINT: usize = 4;
 /// Ranges that are asked for at the same time: workers are never without one while this process takes the first of them in.
 pub(super) const RANGES_IN_FLIGHT: usize = 16;
 
@@ -27,6 +28,11 @@ pub(super) type Bounds = Vec<(&'static str, i64)>;
 /// The units from the first to the last, both included.
 pub(super) fn bounds(first: i64, last: i64) -> Bounds {
     vec![("first_neuron", first), ("last_neuron", last)]
+}
+
+/// Units of a task, of so many in all: tasks are of one size.
+fn of_a_task(n_units: usize) -> usize {
+    n_units.div_ceil(n_units.div_ceil(UNITS_OF_A_TASK).max(TASKS_OF_A_HOOK_POINT)).max(1)
 }
 
 /// The bounds between `first` and `last`, all of them, cut before every so many of the units.
@@ -41,7 +47,8 @@ impl Stage<'_> {
     /// The ranges of a hook point's units. Together they hold every unit that the query would take were it not cut.
     pub(super) fn ranges(&self, hook: &HookPoint) -> Result<Vec<Bounds>> {
         let selection = &self.of.plan.settings.neurons;
-        Ok(cut(selection.units(hook)?.units(), selection.bounds(), UNITS_OF_A_TASK))
+        let units = selection.units(hook)?;
+        Ok(cut(units.units(), selection.bounds(), of_a_task(units.units().len())))
     }
 
     /// The rows of the stage's query within each of the bounds, in their order.

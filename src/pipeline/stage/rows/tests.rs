@@ -13,3 +13,10 @@ fn units_are_cut_into_ranges_that_leave_nothing_out() {
     check(&[2, 3, 10, 50, 51], (2, 51), &[(2, 49), (50, 51)]);
     check(&[], (0, 0), &[(0, 0)]);
 }
+
+#[test]
+fn tasks_are_of_one_size_and_there_are_several() {
+    for (n_units, expected) in [(0, 1), (1, 1), (4, 1), (16, 4), (3_072, 768), (6_400, 915), (49_152, 1_024)] {
+        assert_eq!(of_a_task(n_units), expected, "{n_units} units");
+    }
+}
