@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
@@ -21,11 +22,13 @@ use ballista_executor::ArrowFlightServerProvider;
 use ballista_executor::flight_service::BallistaFlightService;
 use ballista_executor::shutdown::Shutdown;
 use datafusion::error::DataFusionError;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// The action by which Ballista's service sends a file as it is.
 const AS_IT_IS: &str = "IO_BLOCK_TRANSPORT";
+/// Bytes of rows that are sent in one message, which leaves room for a row that is larger.
+const PIECE_BYTES: usize = 2 << 20;
 /// Bytes of a message, as Ballista's clients take them.
 const MESSAGE_BYTES: usize = 16 << 20;
 
@@ -48,6 +51,15 @@ struct Results {
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The rows of a batch in pieces of some bytes each; a row is never cut.
+fn pieces(batch: RecordBatch, bytes: usize) -> impl Iterator<Item = RecordBatch> {
+    let n_rows = batch.num_rows();
+    let of_column = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(bytes);
+    let all: usize = batch.columns().iter().map(of_column).sum();
+    let at_once = n_rows.div_ceil(all.div_ceil(bytes).max(1)).max(1);
+    (0..n_rows).step_by(at_once).map(move |start| batch.slice(start, at_once.min(n_rows - start)))
+}
 
 fn fault(error: &DataFusionError) -> Status {
     Status::internal(format!("rows of a task cannot be read: {}", error.strip_backtrace()))
@@ -72,9 +84,16 @@ impl FlightService for Results {
             Err(status) => Err(DataFusionError::External(Box::new(status))),
         });
         let batches = BlockDataStream::try_new(blocks).await.map_err(|error| fault(&error))?;
+        let schema = Arc::clone(&batches.schema);
+        let pieces = batches
+            .map_ok(|batch| stream::iter(pieces(batch, PIECE_BYTES).map(Ok)))
+            .try_flatten()
+            .map_err(|error: DataFusionError| FlightError::ExternalError(Box::new(error)));
+        // Arrow's encoder would take the block that a column lies in for the column, and send rows one by one.
         let rows = FlightDataEncoderBuilder::new()
-            .with_schema(Arc::clone(&batches.schema))
-            .build(batches.map_err(|error| FlightError::ExternalError(Box::new(error))))
+            .with_schema(schema)
+            .with_max_flight_data_size(usize::MAX)
+            .build(pieces)
             .map_err(Status::from);
         Ok(Response::new(Box::pin(rows)))
     }
@@ -121,3 +140,6 @@ impl FlightService for Results {
         self.files.do_exchange(request).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,9 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::LogicalPlanNode;
@@ -170,11 +171,35 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         session: &dyn Planning,
     ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        match is_of_lake(plan)? {
-            true => self.remote.create_physical_plan(plan, session).await,
-            false => self.local.create_physical_plan(plan, session).await,
+        match (is_of_lake(plan)?, plan) {
+            (true, LogicalPlan::Projection(last)) if adds_constants(last) => {
+                let rows = self.remote.create_physical_plan(&last.input, session).await?;
+                let names = last.schema.fields().iter().map(|field| field.name().clone());
+                let columns =
+                    last.expr.iter().zip(names).map(|(expr, name)| {
+                        Ok((session.create_physical_expr(expr.clone(), last.input.schema())?, name))
+                    });
+                Ok(Arc::new(ProjectionExec::try_new(columns.collect::<EngineResult<Vec<_>>>()?, rows)?))
+            }
+            (true, _) => self.remote.create_physical_plan(plan, session).await,
+            (false, _) => self.local.create_physical_plan(plan, session).await,
         }
     }
+}
+
+/// Whether the last thing that a query does is to add what is the same in all rows: this process does it, and workers send the rest. Of a
+/// stage's rows the names of model, hook point, corpus and run are half.
+fn adds_constants(last: &Projection) -> bool {
+    let unnamed = |expr: &Expr| expr.clone().unalias_nested().data;
+    let mut n_columns = 0;
+    let plain = last.expr.iter().all(|expr| match unnamed(expr) {
+        Expr::Column(_) => {
+            n_columns += 1;
+            true
+        }
+        expr => matches!(expr, Expr::Literal(..)),
+    });
+    plain && n_columns > 0 && n_columns < last.expr.len()
 }
 
 fn is_of_lake(plan: &LogicalPlan) -> EngineResult<bool> {

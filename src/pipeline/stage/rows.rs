@@ -62,7 +62,7 @@ impl Stage<'_> {
         }
         let selects = ranges.iter().map(|bounds| self.select(hook, bounds)).collect::<Result<Vec<String>>>()?;
         if self.of.by_ranges() {
-            return Ok(self.from_workers(selects));
+            return Ok(self.sent(selects));
         }
         let mut parts = Vec::with_capacity(selects.len());
         for select in &selects {
@@ -71,7 +71,8 @@ impl Stage<'_> {
         Ok(stream::iter(parts).flatten().map_err(Error::from).boxed())
     }
 
-    fn from_workers(&self, selects: Vec<String>) -> BoxStream<'static, Result<RecordBatch>> {
+    /// The rows of queries that are each a task, in the order of the queries.
+    fn sent(&self, selects: Vec<String>) -> BoxStream<'static, Result<RecordBatch>> {
         let engine = self.of.engine.in_one_task();
         stream::iter(selects)
             .map(move |select| {
