@@ -102,6 +102,7 @@ impl WeakSession {
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
+    engine: Engine,
     lake: Lake,
     models: Arc<Models>,
     methods: Arc<MethodRegistry>,
@@ -181,11 +182,11 @@ impl Session {
             methods: Arc::clone(&methods),
             search: Arc::clone(&search),
             scratch: Arc::clone(&scratch),
-            engine: options.engine,
+            engine: options.engine.clone(),
         };
         functions::register(&context, &host);
         options.access.restrict(&context);
-        Ok(Self { context, lake, models, methods, progress, search, scratch })
+        Ok(Self { context, engine: options.engine, lake, models, methods, progress, search, scratch })
     }
 
     /// Plans a query.

@@ -1,4 +1,4 @@
--- summary: Explanations whose simulations are older than a text or a window that they were made of.
+-- summary: Explanations whose simulations, or judgements in their place, are older than a text or a window that they were made of.
 -- reads: activation_records, explanations, simulations
 -- params: $model, $hook_point, $corpus, $first_neuron, $last_neuron, $explainer, $explainer_model, $simulator, $simulator_model, $split
 WITH made AS (

@@ -7,7 +7,7 @@ use crate::pipeline::settings::Settings;
 use crate::session::Session;
 
 pub(crate) async fn estimate(session: &Session, settings: &Settings) -> Result<()> {
-    print(&table(&estimate::of_run(session, settings).await?))
+    print(&table(&estimate::of_run(&session.here(), settings).await?))
 }
 
 fn table(steps: &[StepEstimate]) -> String {

@@ -12,13 +12,15 @@ use crate::pipeline::file::run::{RunReport, run_file, session};
 use crate::pipeline::file::{ReadFile, check};
 use crate::pipeline::settings::Regenerate;
 use crate::schedule::{Alone, alone};
+use crate::session::Engine;
 use crate::tables::lake::Lake;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   neuronlake pipeline check pipeline.toml
   neuronlake pipeline run pipeline.toml
-  neuronlake pipeline run pipeline.toml --only scores --full")]
+  neuronlake pipeline run pipeline.toml --only scores --full
+  neuronlake pipeline run pipeline.toml --engine ballista://127.0.0.1:50050")]
 pub(crate) struct Pipeline {
     #[command(subcommand)]
     action: Action,
@@ -48,6 +50,10 @@ struct PipelineRun {
     /// Print what language models would be asked and what it may cost, and ask nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Where queries over tables are computed, in place of the file's own word: 'local', or the workers of a scheduler, as in
+    /// 'ballista://127.0.0.1:50050'.
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
 }
 
 pub(crate) async fn pipeline(arguments: &Arguments, command: &Pipeline) -> Result<()> {
@@ -71,7 +77,8 @@ pub(crate) async fn pipeline(arguments: &Arguments, command: &Pipeline) -> Resul
 /// A lake and settings that do not stand in the way of finding what else is wrong.
 fn session_to_check(read: &ReadFile) -> Result<crate::session::Session> {
     let lake = Lake::at(&read.file.lake).or_else(|_| Lake::at("./lake"))?;
-    session(lake, check::counting())
+    // Nothing is computed, so nothing is sent.
+    session(lake, check::counting(), Engine::Local)
 }
 
 fn counted(n: usize, one: &str, many: &str) -> String {
@@ -84,7 +91,8 @@ async fn run(arguments: &Arguments, command: &PipelineRun) -> Result<()> {
     let regenerate = if command.full { Regenerate::All } else { Regenerate::Changed };
     let mut languages = read.file.languages()?;
     languages.counts_only = command.dry_run;
-    let engine = session(Lake::reach(&read.file.lake).await?, languages)?;
+    let engine = command.engine.clone().unwrap_or_else(|| read.file.engine.clone());
+    let engine = session(Lake::reach(&read.file.lake).await?, languages, engine)?;
     if command.dry_run {
         for part in read.file.parts(regenerate, command.only.as_deref())? {
             print(&format!("model '{}', corpus '{}'\n", part.settings.model, part.settings.corpus_id()))?;

@@ -26,6 +26,7 @@ use crate::schedule::clock::SystemClock;
 use crate::schedule::{Keeper, Outcome, Work};
 use crate::server::auth::Token;
 use crate::server::metrics::MetricsServer;
+use crate::session::Engine;
 use crate::tables::lake::Lake;
 
 #[derive(Debug, Args)]
@@ -43,13 +44,17 @@ pub(crate) struct Schedule {
     /// variable NEURONLAKE_TOKEN.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Where queries over tables are computed, in place of the files' own word: 'local', or the workers of a Ballista scheduler, as in
+    /// 'ballista://127.0.0.1:50050'.
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
 }
 
 pub(crate) async fn schedule(arguments: &Arguments, command: &Schedule) -> Result<()> {
     let turn = Arc::new(Turn::new(()));
     let mut pipelines = Vec::new();
     for path in &command.files {
-        pipelines.push(Scheduled::open(path, &turn, arguments.quiet)?);
+        pipelines.push(Scheduled::open(path, &turn, arguments.quiet, command.engine.clone())?);
     }
     let names: Vec<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     if let Some(twice) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
@@ -114,6 +119,8 @@ struct Scheduled {
     lake: Lake,
     timetable: Timetable,
     quiet: bool,
+    /// Where queries are computed, whatever the file says.
+    engine: Option<Engine>,
     /// One run at a time in this process: each takes all of the machine.
     turn: Arc<Turn<()>>,
     asking: Mutex<Option<Arc<MethodRegistry>>>,
@@ -121,7 +128,7 @@ struct Scheduled {
 }
 
 impl Scheduled {
-    fn open(path: &Path, turn: &Arc<Turn<()>>, quiet: bool) -> Result<Self> {
+    fn open(path: &Path, turn: &Arc<Turn<()>>, quiet: bool, engine: Option<Engine>) -> Result<Self> {
         let read = ReadFile::open(path)?;
         check::check_values(&read)?;
         let times: &Times = read.file.schedule.as_ref().ok_or_else(|| Error::Argument {
@@ -135,6 +142,7 @@ impl Scheduled {
             lake: Lake::at(&read.file.lake)?,
             timetable: Timetable::new(&times.cron, &times.time_zone)?,
             quiet,
+            engine,
             turn: Arc::clone(turn),
             asking: Mutex::default(),
             failure: Mutex::default(),
@@ -147,7 +155,8 @@ impl Scheduled {
         let read = ReadFile::open(&self.path)?.well_formed()?;
         let languages: LanguageModelOptions = read.file.languages()?;
         let file: &PipelineFile = &read.file;
-        let engine = session(Lake::reach(&file.lake).await?, languages)?;
+        let engine = self.engine.clone().unwrap_or_else(|| file.engine.clone());
+        let engine = session(Lake::reach(&file.lake).await?, languages, engine)?;
         *self.asking.lock() = Some(Arc::clone(engine.methods()));
         let bars = Bars::new(Verbosity::Quiet);
         let report = Box::pin(run_file(&read, &engine, Regenerate::Changed, None, &bars)).await?;

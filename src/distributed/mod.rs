@@ -4,6 +4,7 @@
 //! stages; each [`worker`] runs tasks of a stage, reading files by the stores that [`stores`] opens. Workers write shuffles to their own
 //! disk and nothing into the lake: rows of a pipeline's stage come back to the process that commits them.
 
+mod results;
 pub mod scheduler;
 pub mod stores;
 pub mod worker;

@@ -9,6 +9,7 @@ use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
+use super::results;
 use super::scheduler::fault;
 use super::stores::Stores;
 use crate::error::{Error, Result};
@@ -69,6 +70,7 @@ pub async fn work(session: &Session, options: WorkerOptions) -> Result<()> {
         executor_heartbeat_interval_seconds: HEARTBEAT_SECONDS,
         memory_pool_size: Some(options.memory),
         override_function_registry: Some(Arc::new(functions)),
+        override_arrow_flight_service: Some(results::provider()),
         override_runtime_producer: Some(Arc::new(move |_| {
             RuntimeEnvBuilder::new()
                 .with_temp_file_path(folder.clone())

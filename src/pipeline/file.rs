@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::functions::FirstToken;
 use crate::models::generation::placement::{Device, Placement, Precision};
 use crate::neurons::selection::NeuronSelection;
+use crate::session::Engine;
 
 pub mod check;
 pub mod faults;
@@ -50,6 +51,8 @@ pub struct PipelineFile {
     pub name: Option<String>,
     /// Where the tables are.
     pub lake: String,
+    /// Where queries are computed.
+    pub engine: Engine,
     /// The most that the endpoints of one run may cost.
     pub budget: Option<String>,
     /// Seed of every draw.
@@ -77,6 +80,7 @@ impl Default for PipelineFile {
         Self {
             name: None,
             lake: "./lake".to_owned(),
+            engine: Engine::Local,
             budget: None,
             seed: 0,
             sources: vec![Source::default()],

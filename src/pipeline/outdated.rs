@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use datafusion::catalog::{MemTable, MemorySchemaProvider};
+use datafusion::catalog::MemorySchemaProvider;
 
 use super::queries::{self, Parameter, Query};
 use super::runs::{Run, StoredRun};
@@ -19,6 +19,7 @@ use super::steps::Step;
 use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::session::Session;
+use crate::tables::codec::SentRows;
 use crate::tables::definition::TableDefinition;
 
 /// Where the relations of this module stand beside the lake's tables.
@@ -27,6 +28,10 @@ const SCHEMA: &str = "incremental";
 /// Of a row `t`: whether it has no result because of the endpoint, so that the same question may have an answer another time. The
 /// texts of such faults begin with the model's name; a reply that was read and made no sense has another reason, and stays.
 pub(super) const AT_ENDPOINT: &str = "COALESCE(starts_with(t.reason, 'model ''openai:'), false)";
+
+/// Judgements under the names that simulations have for the same.
+const JUDGEMENTS_AS_SIMULATIONS: &str =
+    "(SELECT t.*, t.scorer AS simulator, t.scorer_model AS simulator_model FROM judgements t)";
 
 /// Metrics that sum up simulations; those of judgements are the others.
 const OF_SIMULATIONS: &str = "'ev_correlation', 'explained_variance', 'rsquared_uncentred', 'absolute_dev_explained'";
@@ -130,17 +135,25 @@ impl<'a> Finder<'a> {
         Ok(Outdated { column, conditions, keys: reasons.into_keys().collect() })
     }
 
+    /// Makes the relation of a part's outdated keys, which [`Finder::without`] reads; parts are under way at the same time.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub(super) fn put_outdated(&self, part: &str, outdated: &Outdated) -> Result<()> {
+        let keys: StringArray = outdated.keys.iter().map(Some).collect();
+        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false)]));
+        self.put(&outdated_keys(part), RecordBatch::try_new(schema, vec![Arc::new(keys)])?)
+    }
+
     /// The query of a stage with its own table read as if the outdated rows were not there: they are then missing, and made anew.
     ///
     /// # Errors
-    /// When the engine refuses the relation of the keys.
-    pub(super) fn without(&self, sql: &str, outdated: &Outdated) -> Result<String> {
-        let keys: StringArray = outdated.keys.iter().map(Some).collect();
-        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false)]));
-        self.put("outdated", RecordBatch::try_new(schema, vec![Arc::new(keys)])?)?;
+    /// When the query cannot be read.
+    pub(super) fn without(&self, part: &str, sql: &str, outdated: &Outdated) -> Result<String> {
         let rest = format!(
-            "(SELECT t.* FROM {table} t LEFT ANTI JOIN {SCHEMA}.outdated o ON o.key = CAST(t.{column} AS VARCHAR))",
+            "(SELECT t.* FROM {table} t LEFT ANTI JOIN {SCHEMA}.\"{keys}\" o ON o.key = CAST(t.{column} AS VARCHAR))",
             table = self.definition.name,
+            keys = outdated_keys(part),
             column = outdated.column
         );
         queries::with_relation(sql, &self.definition.name, &rest)
@@ -269,8 +282,7 @@ impl<'a> Finder<'a> {
             "00_documents" => &["changed_documents"],
             "10_token_sequences" => &["token_sequences_behind"],
             "40_explanations" | "42_record_explanations" | "46_revisions" => &["explanations_behind"],
-            "50_simulations" | "52_text_simulations" => &["simulations_behind"],
-            "54_judgements" => &["judgements_behind"],
+            "50_simulations" | "52_text_simulations" | "54_judgements" => &["simulations_behind"],
             "60_scores" | "64_ablation_scores" => &["scores_behind_simulations"],
             "62_judgement_scores" => &["scores_behind_judgements"],
             // What a pass of the model collects follows from its recipe alone.
@@ -288,6 +300,8 @@ impl<'a> Finder<'a> {
                 ("hook_point", _) => text(hook.map_or("", HookPoint::name)),
                 ("ablation", _) => text(if self.step.query.name == "64_ablation_scores" { "yes" } else { "no" }),
                 (_, Some(own)) => Some(own),
+                ("simulator", None) => self.step.value("scorer").cloned(),
+                ("simulator_model", None) => self.step.value("scorer_model").cloned().or_else(|| text("")),
                 ("round", None) => Some(Parameter::Integer(0)),
                 (name, None) if name.ends_with("_model") => text(""),
                 _ => of_plan(),
@@ -295,7 +309,12 @@ impl<'a> Finder<'a> {
         };
         let values: Vec<(String, Parameter)> =
             query.params.iter().filter_map(|(name, _)| Some((name.clone(), known(name)?))).collect();
-        query.bind(&values)
+        let sql = query.bind(&values)?;
+        match self.definition.name.as_str() {
+            // They are made of the same things as simulations, and follow them in the same cases.
+            "judgements" => queries::with_relation(&sql, "simulations", JUDGEMENTS_AS_SIMULATIONS),
+            _ => Ok(sql),
+        }
     }
 
     async fn add(&self, reasons: &mut BTreeMap<String, BTreeSet<String>>, sql: &str) -> Result<()> {
@@ -380,9 +399,14 @@ impl<'a> Finder<'a> {
             }
         };
         schema.deregister_table(name)?;
-        schema.register_table(name.to_owned(), Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))?;
+        schema.register_table(name.to_owned(), Arc::new(SentRows::new(batch)?))?;
         Ok(())
     }
+}
+
+/// Name of the relation of a part's keys.
+fn outdated_keys(part: &str) -> String {
+    format!("outdated {}", part.replace('"', ""))
 }
 
 /// The conditions on the columns of `t`.

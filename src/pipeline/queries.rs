@@ -117,7 +117,6 @@ static FILES: &[&[(Kind, &str, &str)]] = &[
         "incremental", Incremental:
         "changed_documents",
         "explanations_behind",
-        "judgements_behind",
         "scores_behind_judgements",
         "scores_behind_simulations",
         "simulations_behind",

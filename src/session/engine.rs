@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ballista_core::config::BALLISTA_SHUFFLE_COMPRESSION_CODEC;
 use ballista_core::extension::{SessionConfigExt, SessionStateExt};
 use ballista_core::planner::BallistaQueryPlanner;
 use datafusion::catalog::Session as Planning;
@@ -13,18 +14,21 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::LogicalPlanNode;
+use serde::Deserialize;
 
 use super::Session;
 use crate::tables::codec::{LakeCodec, can_be_told};
 use crate::tables::scan::FolderColumns;
 
 /// Where queries are computed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Engine {
     /// In this process.
     #[default]
@@ -48,6 +52,14 @@ impl FromStr for Engine {
                 "expected 'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050', got '{text}'"
             )),
         }
+    }
+}
+
+impl TryFrom<String> for Engine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -75,9 +87,12 @@ impl Engine {
         let Self::Ballista(address) = self else { return Ok(state) };
         let url = format!("http://{address}");
         let config = state.config().clone().upgrade_for_ballista();
+        // What workers hand on is mostly floats, which hardly shrink, and a batch is some twenty buffers, each of them compressed alone: that
+        // took longer than computing scores.
+        let config = config.set_str(BALLISTA_SHUFFLE_COMPRESSION_CODEC, "none");
         let remote =
             BallistaQueryPlanner::with_extension(url.clone(), config.ballista_config(), Arc::new(LakeCodec::default()));
-        let planner = Planner { remote, local: DefaultPhysicalPlanner::default() };
+        let planner = Planner { remote, local: Here::default() };
         SessionStateBuilder::new_from_existing(state)
             .with_config(config.with_ballista_query_planner(Arc::new(planner)))
             .build()
@@ -90,13 +105,57 @@ impl Session {
     pub(crate) fn state_with(&self, config: SessionConfig) -> SessionState {
         SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build()
     }
+
+    /// Whether queries go to workers.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.engine != Engine::Local
+    }
+
+    /// The same lake with every query computed in this process: for small questions, which take workers longer to be told than to answer.
+    pub(crate) fn here(&self) -> Self {
+        if !self.has_workers() {
+            return self.clone();
+        }
+        let state =
+            SessionStateBuilder::new_from_existing(self.context.state()).with_query_planner(Arc::new(Here::default()));
+        Self { context: SessionContext::new_with_state(state.build()), engine: Engine::Local, ..self.clone() }
+    }
+
+    /// The same engine with queries that are not cut: each is one task of one worker, which hands nothing to another.
+    pub(crate) fn in_one_task(&self) -> Self {
+        let config = self.context.state().config().clone().with_target_partitions(1);
+        Self { context: SessionContext::new_with_state(self.state_with(config)), ..self.clone() }
+    }
+}
+
+/// Plans for this process.
+#[derive(Default)]
+struct Here {
+    planner: DefaultPhysicalPlanner,
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Here")
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for Here {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Planning,
+    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
+        self.planner.create_physical_plan(plan, session).await
+    }
 }
 
 /// Sends to the workers what reads tables of the lake and nothing else; what only this process can do, it does, and what workers would do
 /// wrongly.
 struct Planner {
     remote: BallistaQueryPlanner<LogicalPlanNode>,
-    local: DefaultPhysicalPlanner,
+    local: Here,
 }
 
 impl fmt::Debug for Planner {
@@ -112,11 +171,35 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         session: &dyn Planning,
     ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        match is_of_lake(plan)? {
-            true => self.remote.create_physical_plan(plan, session).await,
-            false => self.local.create_physical_plan(plan, session).await,
+        match (is_of_lake(plan)?, plan) {
+            (true, LogicalPlan::Projection(last)) if adds_constants(last) => {
+                let rows = self.remote.create_physical_plan(&last.input, session).await?;
+                let names = last.schema.fields().iter().map(|field| field.name().clone());
+                let columns =
+                    last.expr.iter().zip(names).map(|(expr, name)| {
+                        Ok((session.create_physical_expr(expr.clone(), last.input.schema())?, name))
+                    });
+                Ok(Arc::new(ProjectionExec::try_new(columns.collect::<EngineResult<Vec<_>>>()?, rows)?))
+            }
+            (true, _) => self.remote.create_physical_plan(plan, session).await,
+            (false, _) => self.local.create_physical_plan(plan, session).await,
         }
     }
+}
+
+/// Whether the last thing that a query does is to add what is the same in all rows: this process does it, and workers send the rest. Of a
+/// stage's rows the names of model, hook point, corpus and run are half.
+fn adds_constants(last: &Projection) -> bool {
+    let unnamed = |expr: &Expr| expr.clone().unalias_nested().data;
+    let mut n_columns = 0;
+    let plain = last.expr.iter().all(|expr| match unnamed(expr) {
+        Expr::Column(_) => {
+            n_columns += 1;
+            true
+        }
+        expr => matches!(expr, Expr::Literal(..)),
+    });
+    plain && n_columns > 0 && n_columns < last.expr.len()
 }
 
 fn is_of_lake(plan: &LogicalPlan) -> EngineResult<bool> {

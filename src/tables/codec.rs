@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use async_trait::async_trait;
 use ballista_core::serde::BallistaLogicalExtensionCodec;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{TableReference, plan_datafusion_err, plan_err};
-use datafusion::datasource::MemTable;
 use datafusion::datasource::file_format::FileFormatFactory;
+use datafusion::datasource::{MemTable, TableType};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use serde::{Deserialize, Serialize};
 
@@ -26,15 +30,65 @@ enum Told {
     Empty,
     /// One version of a table.
     Files(FileList),
+    /// Rows of the process that planned the query, as an Arrow stream.
+    Rows(Vec<u8>),
 }
 
-fn told(rows: &dyn TableProvider) -> Option<Told> {
+/// Few rows of this process, sent along with the plans that read them.
+#[derive(Debug)]
+pub(crate) struct SentRows {
+    rows: RecordBatch,
+    table: MemTable,
+}
+
+impl SentRows {
+    /// A table of these rows.
+    ///
+    /// # Errors
+    /// None that the rows themselves would not have had.
+    pub(crate) fn new(rows: RecordBatch) -> Result<Self> {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?;
+        Ok(Self { rows, table })
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &self.rows.schema())?;
+        writer.write(&self.rows)?;
+        Ok(writer.into_inner()?)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SentRows {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.table.scan(state, projection, filters, limit).await
+    }
+}
+
+fn told(rows: &dyn TableProvider) -> Result<Option<Told>> {
     let rows = rows as &dyn Any;
     if let Some(scan) = rows.downcast_ref::<TableScan>() {
-        return Some(Told::Files(scan.list().clone()));
+        return Ok(Some(Told::Files(scan.list().clone())));
+    }
+    if let Some(rows) = rows.downcast_ref::<SentRows>() {
+        return Ok(Some(Told::Rows(rows.to_bytes()?)));
     }
     // The catalog shows a table that was never written as one without rows.
-    rows.downcast_ref::<MemTable>().filter(|rows| is_empty(rows)).map(|_| Told::Empty)
+    Ok(rows.downcast_ref::<MemTable>().filter(|rows| is_empty(rows)).map(|_| Told::Empty))
 }
 
 /// Whether a table in memory has no row; one that is being written has some.
@@ -43,10 +97,10 @@ fn is_empty(rows: &MemTable) -> bool {
     rows.batches.iter().all(|part| part.try_read().is_ok_and(|batches| n_rows(&batches) == 0))
 }
 
-/// Whether another process can be told of a table: whether it is one of the lake, and not the rows of a function or of this process.
+/// Whether another process can be told of a table: whether it is one of the lake or sent along, and not the rows of a function.
 pub(crate) fn can_be_told(rows: &dyn TableProvider) -> bool {
     let rows = rows as &dyn Any;
-    rows.is::<TableScan>() || rows.downcast_ref::<MemTable>().is_some_and(is_empty)
+    rows.is::<TableScan>() || rows.is::<SentRows>() || rows.downcast_ref::<MemTable>().is_some_and(is_empty)
 }
 
 /// Ballista's codec of plans, with the lake's tables.
@@ -82,6 +136,10 @@ impl LogicalExtensionCodec for LakeCodec {
         Ok(match postcard::from_bytes(buf).map_err(fault)? {
             Told::Files(list) => Arc::new(TableScan::new(list, schema)?),
             Told::Empty => Arc::new(MemTable::try_new(schema, vec![vec![]])?),
+            Told::Rows(rows) => {
+                let batches = StreamReader::try_new(rows.as_slice(), None)?.collect::<Result<Vec<_>, _>>()?;
+                Arc::new(MemTable::try_new(schema, vec![batches])?)
+            }
         })
     }
 
@@ -91,7 +149,7 @@ impl LogicalExtensionCodec for LakeCodec {
         rows: Arc<dyn TableProvider>,
         buf: &mut Vec<u8>,
     ) -> Result<()> {
-        let Some(told) = told(rows.as_ref()) else {
+        let Some(told) = told(rows.as_ref())? else {
             return plan_err!("table '{name}': its rows are made in this process and no other can be told of them");
         };
         let fault = |e: postcard::Error| plan_datafusion_err!("table '{name}': {e}");

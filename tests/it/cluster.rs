@@ -6,7 +6,10 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{SMALL, assert_same, clean, finish, neuronlake, ok, program, refused, run, small_lake, values};
+use crate::support::{
+    LITTLE, SMALL, assert_same, clean, finish, little_corpus, little_file, neuronlake, ok, program, refused, run,
+    small_lake, values, written,
+};
 
 /// A scheduler and its workers, until this is dropped.
 struct Cluster {
@@ -163,6 +166,54 @@ fn a_run_on_workers_writes_the_rows_of_one_machine() {
     // Ranges of sequences, and groups of scores, went to both.
     let results = cluster.results();
     assert!(results.iter().all(|n| *n > 0), "{results:?}");
+}
+
+#[test]
+fn a_pipeline_file_is_run_on_workers_and_made_anew_on_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let lake = path.join("lake").to_str().unwrap().to_owned();
+    little_corpus(path);
+    // Workers are started on a lake that is there.
+    run(path, &lake, &[&LITTLE[..], &["--to", "documents"]].concat());
+    run(path, "whole", &LITTLE);
+    let cluster = Cluster::start(&lake, 2);
+    little_file(path, "tiny.toml", &format!("engine = \"{}\"", cluster.engine), "");
+    ok(path, &["pipeline", "run", "tiny.toml"]);
+    assert_same(&values(path, "lake"), &values(path, "whole"));
+    let before = cluster.results().iter().sum::<usize>();
+    assert!(before > 0, "workers computed something");
+    // Rows that are out of date are named to the workers, which make them anew.
+    let summary = ok(path, &["pipeline", "run", "tiny.toml", "--only", "scores", "--full"]);
+    assert!(written(&summary)["scores"] > 0, "{summary}");
+    assert_same(&values(path, "lake"), &values(path, "whole"));
+    let after = cluster.results().iter().sum::<usize>();
+    assert!(after > before, "{after} tables of tasks after {before}");
+    // What the command line says goes before the file: nothing is sent.
+    let summary = ok(path, &["pipeline", "run", "tiny.toml", "--only", "scores", "--full", "--engine", "local"]);
+    assert!(written(&summary)["scores"] > 0, "{summary}");
+    assert_eq!(cluster.results().iter().sum::<usize>(), after);
+}
+
+#[test]
+fn a_schedule_asks_the_workers_that_it_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let times = "[schedule]\ncron = \"0 3 * * *\"\n";
+    little_file(path, "nightly.toml", "", times);
+    let once = ["schedule", "--once", "nightly.toml"];
+    // The first look begins to keep the times; then nobody was there for a year.
+    ok(path, &once);
+    let state = path.join("lake/_schedule/nightly/state.json");
+    let mut missed: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    missed["kept_until"] = "2025-01-01T00:00:00Z".into();
+    std::fs::write(&state, missed.to_string()).unwrap();
+    run(path, "lake", &[&LITTLE[..], &["--to", "simulations"]].concat());
+    // No scheduler listens there.
+    let ran = neuronlake(path, &[&once[..], &["--engine", "ballista://127.0.0.1:9"]].concat());
+    assert_eq!(ran.code, Some(1), "{}{}", ran.text(), ran.err);
+    assert!(ran.err.contains("127.0.0.1:9") || ran.err.contains("onnect"), "{}", ran.err);
+    assert_eq!(local(path.join("lake").to_str().unwrap(), "SELECT count(*) AS n FROM scores"), "n\n0\n");
 }
 
 #[test]

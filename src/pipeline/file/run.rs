@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::models::cache::Models;
 use crate::pipeline::settings::Regenerate;
 use crate::pipeline::{Observer, StageReport, run};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Engine, Session, SessionOptions};
 use crate::tables::lake::Lake;
 use crate::tables::maintenance::{Maintenance, TableReport, maintain};
 
@@ -58,12 +58,12 @@ impl RunReport {
     }
 }
 
-/// Opens the engine that runs a file; models are loaded on first use.
+/// Opens the session that runs a file; models are loaded on first use.
 ///
 /// # Errors
 /// When what the file says of language models cannot be used.
-pub fn session(lake: Lake, options: LanguageModelOptions) -> Result<Session> {
-    let options = SessionOptions { batch_rows: BATCH_ROWS, languages: options, ..SessionOptions::default() };
+pub fn session(lake: Lake, languages: LanguageModelOptions, engine: Engine) -> Result<Session> {
+    let options = SessionOptions { batch_rows: BATCH_ROWS, languages, engine, ..SessionOptions::default() };
     Session::open(lake, Arc::new(Models::default()), options)
 }
 
@@ -89,7 +89,7 @@ pub async fn run_file(
     report.spent = session.methods().models().spent();
     if read.file.retention.maintain {
         report.maintained =
-            maintain(session.context(), session.lake(), &Maintenance::keeping(read.file.retention.days)).await?;
+            maintain(session.here().context(), session.lake(), &Maintenance::keeping(read.file.retention.days)).await?;
     }
     report.took = start.elapsed();
     Ok(report)

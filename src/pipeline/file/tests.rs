@@ -62,6 +62,21 @@ fn every_model_meets_every_corpus() {
 }
 
 #[test]
+fn queries_are_computed_where_the_file_says() {
+    let engine = |text: &str| read(text).file.engine.to_string();
+    assert_eq!(engine(""), "local");
+    let text = "engine = \"ballista://workers:50050\"";
+    assert_eq!((engine(text), faults(text)), ("ballista://workers:50050".to_owned(), vec![]));
+    let told = faults("lake = \"./lake\"\nengine = \"spark://x\"");
+    assert_eq!(
+        told,
+        [
+            "line 2: engine: expected 'local' or the scheduler's address, as in 'ballista://127.0.0.1:50050', got 'spark://x'"
+        ]
+    );
+}
+
+#[test]
 fn all_faults_are_told_at_once_each_with_its_line_and_field() {
     let text = r#"lake = "./lake"
 budget = "5eur"
