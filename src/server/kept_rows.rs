@@ -17,6 +17,7 @@ use quick_cache::sync::Cache;
 
 use super::gate::{Asked, Gate};
 use super::lake_state::LakeState;
+use super::limits::LimitReached;
 use crate::error::{Error, Result};
 use crate::pipeline::queries::{self, Parameter, Query};
 
@@ -32,8 +33,8 @@ const BLOCK_BYTES: usize = 8 << 20;
 /// Bytes of rows at which the reading of a block ends: its units are to be read in narrower ones.
 const MOST_BYTES: usize = 4 * BLOCK_BYTES;
 
-/// Bytes of all kept rows: in each of the cache's parts there is room for several blocks.
-const CAPACITY: u64 = 128 << 20;
+/// Bytes of all kept rows: those of two thousand units with forty windows each, and in each of the cache's parts room for many blocks.
+const CAPACITY: u64 = 256 << 20;
 
 /// Blocks that size the cache's table of keys, and by that the number of its parts.
 const N_BLOCKS: usize = 64;
@@ -133,7 +134,7 @@ impl KeptRows {
         self.find(gate, &Statement::new(name, values, Some(in_place))?, neuron).await
     }
 
-    /// What a query finds that is about no unit: as [`Gate::ask`], once while the lake is the same.
+    /// What a query finds that is about no unit: as [`Gate::ask`], but once while the lake is the same.
     ///
     /// # Errors
     /// As [`KeptRows::ask`].
@@ -180,11 +181,15 @@ impl KeptRows {
     ) -> Result<Asked> {
         let key = (self.state.number().await?, Arc::from(statement), 0, 0);
         let read = async {
-            let read = Read::of(gate, statement, usize::MAX).await?;
-            Ok::<_, Error>(Arc::new(Block { rows: Some(read.in_one_piece()?) }))
+            let read = Read::of(gate, statement, MOST_BYTES).await?;
+            let rows = (read.bytes <= MOST_BYTES).then(|| read.in_one_piece()).transpose()?;
+            Ok::<_, Error>(Arc::new(Block { rows }))
         };
         let block = self.blocks.get_or_insert_async(&key, read).await?;
-        let Some(rows) = &block.rows else { return Err(Error::internal("a query without a bound reached it")) };
+        let Some(rows) = &block.rows else {
+            let (schema, batches) = gate.rows(&sql).await?;
+            return Ok(Asked { name, sql, schema, batches });
+        };
         let skip = rows.num_rows().min(skip as usize);
         let rows = rows.slice(skip, (rows.num_rows() - skip).min(top as usize));
         Ok(Asked { name, sql, schema: rows.schema(), batches: vec![rows] })
@@ -205,12 +210,12 @@ impl KeptRows {
             while widest >= NARROWEST {
                 let (width, _first) = self.width(statement.name, widest).await;
                 // Who waited for the first block may have its rows now.
-                let block = match self.kept(state, &text, neuron) {
-                    Some(rows) => Arc::new(Block { rows: Some(rows) }),
+                let rows = match self.kept(state, &text, neuron) {
+                    Some(rows) => Some(rows),
                     None => self.block(gate, statement, (state, Arc::clone(&text), neuron, width), end).await?,
                 };
-                if let Some(rows) = &block.rows {
-                    let unit = unit(rows, neuron, statement.most)?;
+                if let Some(rows) = rows {
+                    let unit = unit(&rows, neuron, statement.most)?;
                     return asked(unit.schema(), vec![unit]);
                 }
                 widest = width / 2;
@@ -243,14 +248,14 @@ impl KeptRows {
         }
     }
 
-    /// Reads the block of a unit, or waits for who does.
+    /// Reads the block of a unit, or waits for who does; `None` where its rows are too many, for us or for the limits of a query.
     async fn block(
         &self,
         gate: &Gate,
         statement: &Statement<'_>,
         (state, text, neuron, width): Key,
         end: i64,
-    ) -> Result<Arc<Block>> {
+    ) -> Result<Option<RecordBatch>> {
         let first = neuron - neuron.rem_euclid(width);
         let key = (state, text, first, width);
         let limit = statement.most * width;
@@ -260,10 +265,20 @@ impl KeptRows {
             let most_bytes = if width > NARROWEST { MOST_BYTES } else { usize::MAX };
             let read = Read::of(gate, &sql, most_bytes).await?;
             self.learn(statement.name, &read)?;
+            let (n_rows, bytes) = (read.n_rows(), read.bytes);
+            tracing::debug!(name = statement.name, first, width, n_rows, bytes, "read a block of units");
             let whole = read.n_rows() <= limit as usize && read.bytes <= most_bytes;
             Ok(Arc::new(Block { rows: whole.then(|| read.in_one_piece()).transpose()? }))
         };
-        self.blocks.get_or_insert_async(&key, read).await
+        match self.blocks.get_or_insert_async(&key, read).await {
+            Ok(block) => Ok(block.rows.clone()),
+            // One unit may need less than many: what it needs itself is told of it alone.
+            Err(error) if is_too_large(&error) => {
+                self.unit_bytes.lock().insert(statement.name, BLOCK_BYTES);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Keeps in mind how large the rows of a unit are; a block of large ones is forgotten over the next blocks.
@@ -274,6 +289,11 @@ impl KeptRows {
         known.insert(name, now.max(before - before / 4));
         Ok(())
     }
+}
+
+/// Whether a query reached a limit that fewer units may keep to.
+fn is_too_large(error: &Error) -> bool {
+    matches!(error.itself(), Error::Limit(LimitReached::Memory { .. } | LimitReached::Rows { .. }))
 }
 
 /// Units of so many bytes that are to be read together.
