@@ -71,7 +71,8 @@ async fn make_all(app: &App, pages: &Router, state: u64, n_units: usize) -> bool
     }
     let mut n_made = 0;
     for place in 0.. {
-        let units = unhurried(&app.visitors, || app.gate.is_idle(), || browse::units(app, place)).await.unwrap_or_default();
+        let units =
+            unhurried(&app.visitors, || app.gate.is_idle(), || browse::units(app, place)).await.unwrap_or_default();
         if units.is_empty() {
             break;
         }
@@ -94,14 +95,18 @@ async fn make_one(app: &App, pages: &Router, state: u64, address: &str) -> bool 
     if !is_same(app, state).await {
         return false;
     }
-    unhurried(&app.visitors, || app.gate.is_idle(), || async move {
-        let mut request = Request::new(Body::empty());
-        // The viewer's own links are addresses.
-        *request.uri_mut() = address.parse().unwrap_or_default();
-        request.extensions_mut().insert(Ahead);
-        // A page that cannot be made tells its visitors why.
-        let Ok(_answer) = pages.clone().oneshot(request).await;
-    })
+    unhurried(
+        &app.visitors,
+        || app.gate.is_idle(),
+        || async move {
+            let mut request = Request::new(Body::empty());
+            // The viewer's own links are addresses.
+            *request.uri_mut() = address.parse().unwrap_or_default();
+            request.extensions_mut().insert(Ahead);
+            // A page that cannot be made tells its visitors why.
+            let Ok(_answer) = pages.clone().oneshot(request).await;
+        },
+    )
     .await;
     true
 }

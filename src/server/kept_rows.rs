@@ -161,7 +161,8 @@ impl KeptRows {
     ) -> Result<Asked> {
         let query = queries::find(name)?;
         let bound = |top: i64, skip: i64| {
-            let range = [("top", top), ("skip", skip)].map(|(name, value)| (name.to_owned(), Parameter::Integer(value)));
+            let range =
+                [("top", top), ("skip", skip)].map(|(name, value)| (name.to_owned(), Parameter::Integer(value)));
             query.bind(&owned(values).into_iter().chain(range).collect::<Vec<_>>())
         };
         let first = page - page.rem_euclid(PAGES);

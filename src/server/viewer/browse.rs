@@ -248,9 +248,8 @@ pub(crate) async fn units(app: &App, place: i64) -> Result<Vec<[String; 2]>, Fau
     let ordered: Vec<_> = wanted.filters()?.into_iter().chain([wanted.order()?]).collect();
     let units = app.rows.ask_page(&app.gate, "browse_units", &ordered, (place, wanted.size)).await?;
     let addresses = |row: &Map<String, Value>| {
-        [String::new(), text(row, "corpus")].map(|corpus| {
-            links::neuron(&text(row, "model"), &text(row, "hook_point"), integer(row, "neuron"), &corpus)
-        })
+        [String::new(), text(row, "corpus")]
+            .map(|corpus| links::neuron(&text(row, "model"), &text(row, "hook_point"), integer(row, "neuron"), &corpus))
     };
     Ok(units.objects()?.iter().map(addresses).collect())
 }
