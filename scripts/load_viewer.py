@@ -1,20 +1,24 @@
 """Many people at the viewer at once: requests, errors and latencies.
 
-Starts `neuronlake serve` on a free port, lets VIEWERS people walk its pages for SECONDS (each waits THINK seconds between pages; 0 asks
-again at once), and prints requests a second and p50, p95 and p99 of the time until a page was whole. Each person walks a random way
-of their own (seeded) over home, browse, search and neuron pages, which they take as browsers do, compressed. NEURONS bounds how many different neurons they look at: a page that
-was made is kept until the lake changes, so fewer neurons, or a first round that is not counted (--warm), show the server at ease.
+Starts `neuronlake serve` on a free port, lets VIEWERS people in as soon as it listens, who walk its pages for SECONDS (each waits THINK
+seconds between pages; 0 asks again at once), and prints requests a second and p50, p95 and p99 of the time until a page was whole, over all
+of the time and over its first five seconds. Each person walks a random way of their own (seeded) over home, browse, search and neuron pages,
+which they take as browsers do, compressed. NEURONS bounds how many different neurons they look at, the best first. A page that was made is
+kept until the lake changes: with --warm every page is asked for once before anything is counted, which shows the server at ease, and
+--calm SECONDS lets it alone before the people come. Without them the server has just started and nothing is made.
 
-Run: scripts/load_viewer.py PROGRAM LAKE [--viewers 200] [--seconds 30] [--think 1] [--neurons 1000] [--warm]
+Run: scripts/load_viewer.py PROGRAM LAKE [--viewers 200] [--seconds 30] [--think 1] [--neurons 1000] [--calm 0] [--warm] [-- ARGUMENTS OF serve]
 Needs Python 3.11, nothing else.
 """
 
 import argparse
 import asyncio
+import json
 import random
 import re
 import subprocess
 import time
+import urllib.parse
 
 WORDS = ["the", "king", "plural", "number", "of", "she", "castle", "not", "verb", "name"]
 
@@ -27,6 +31,8 @@ def read_arguments():
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--think", type=float, default=1.0)
     parser.add_argument("--neurons", type=int, default=1000)
+    parser.add_argument("--calm", type=float, default=0.0, help="seconds between the start of the server and the first person")
+    parser.add_argument("serve", nargs="*", help="arguments of serve, after --")
     parser.add_argument("--warm", action="store_true", help="ask for every page once before counting")
     return parser.parse_args()
 
@@ -55,7 +61,7 @@ class Connection:
         return status, body
 
 
-async def view(number, address, neurons, until, think, latencies, errors):
+async def view(number, address, neurons, begun_all, until, think, latencies, errors):
     draw = random.Random(number)
     host, port = address
     connection = Connection(host, port)
@@ -78,15 +84,21 @@ async def view(number, address, neurons, until, think, latencies, errors):
         except (OSError, asyncio.IncompleteReadError) as error:
             errors.append(f"{error!r} {path}")
             connection.reader = None
-        latencies.append(time.monotonic() - begun)
+        latencies.append((begun - begun_all, time.monotonic() - begun))
         await asyncio.sleep(think * (0.5 + draw.random()))
 
 
-async def measure(arguments, address):
-    status, body = await Connection(*address).get("/api/v1/units?limit=1000&order=score&descending=true")
-    assert status == 200, body
-    found = re.findall(rb'"model":"([^"]*)","hook_point":"([^"]*)","layer":[^,]*,"neuron":(\d+)', body)
-    neurons = [f"/neuron/{m.decode()}/{h.decode()}/{n.decode()}" for m, h, n in found[: arguments.neurons]]
+def neuron_pages(arguments):
+    """Addresses of the pages of the best neurons, by another process: the server is asked for nothing before the people come."""
+    query = f"SELECT model, hook_point, neuron FROM best_explanations ORDER BY value DESC, model, hook_point, neuron LIMIT {arguments.neurons}"
+    command = [arguments.program, "sql", "--lake", arguments.lake, "--format", "jsonl", query]
+    rows = [json.loads(line) for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()]
+    part = lambda row, name: urllib.parse.quote(str(row[name]), safe="")
+    return ["/neuron/" + "/".join(part(row, name) for name in ("model", "hook_point", "neuron")) for row in rows]
+
+
+async def measure(arguments, address, neurons):
+    await asyncio.sleep(arguments.calm)
     if arguments.warm:
         pages = ["/", *(f"/browse?page={n}" for n in range(1, 6)), *(f"/search?q={w}" for w in WORDS), *neurons]
         connection = Connection(*address)
@@ -95,18 +107,25 @@ async def measure(arguments, address):
             await connection.get(page, "gzip")
         print(f"{len(pages)} pages made one after another: {1000 * (time.monotonic() - begun) / len(pages):.1f} ms each")
     latencies, errors = [], []
-    until = time.monotonic() + arguments.seconds
+    begun = time.monotonic()
+    until = begun + arguments.seconds
     people = [
-        view(number, address, neurons, until, arguments.think, latencies, errors) for number in range(arguments.viewers)
+        view(number, address, neurons, begun, until, arguments.think, latencies, errors) for number in range(arguments.viewers)
     ]
     await asyncio.gather(*people)
-    latencies.sort()
-    at = lambda share: 1000 * latencies[min(len(latencies) - 1, int(share * len(latencies)))]
-    print(
-        f"{arguments.viewers} viewers, {arguments.think} s between pages, {len(neurons)} neurons: {len(latencies)} pages "
-        f"({len(latencies) / arguments.seconds:.0f}/s), p50 {at(0.5):.1f} ms, p95 {at(0.95):.1f} ms, p99 {at(0.99):.1f} ms, "
-        f"slowest {1000 * latencies[-1]:.0f} ms, {len(errors)} errors"
-    )
+    print(f"{arguments.viewers} viewers, {arguments.think} s between pages, {len(neurons)} neurons, {len(errors)} errors")
+    for title, seconds in [("all", arguments.seconds), ("the first 5 s", 5.0)]:
+        sorted_ms = sorted(1000 * took for at, took in latencies if at < seconds)
+        if sorted_ms:
+            quantile = lambda share: sorted_ms[min(len(sorted_ms) - 1, int(share * len(sorted_ms)))]
+            slow = sum(took > 200 for took in sorted_ms)
+            print(
+                f"  {title}: {len(sorted_ms)} pages ({len(sorted_ms) / seconds:.0f}/s), p50 {quantile(0.5):.1f} ms, p95 {quantile(0.95):.1f} ms, "
+                f"p99 {quantile(0.99):.1f} ms, slowest {sorted_ms[-1]:.0f} ms, {slow} above 200 ms"
+            )
+    _, metrics = await Connection(*address).get("/metrics")
+    made = re.findall(r'^neuronlake_(pages_made|queries_served)_total\{[a-z_]+="(\w+)"\} (\d+)', metrics.decode(), re.MULTILINE)
+    print("  " + ", ".join(f"{name} {label} {number}" for name, label, number in made))
     for error in errors[:5]:
         print(" ", error)
 
@@ -114,10 +133,12 @@ async def measure(arguments, address):
 def main():
     arguments = read_arguments()
     command = [arguments.program, "serve", "--lake", arguments.lake, "--listen", "127.0.0.1:0", "--no-flight"]
+    command += arguments.serve
+    neurons = neuron_pages(arguments)
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         host, port = re.search(r"http://([^:]+):(\d+)", server.stdout.readline()).groups()
-        asyncio.run(measure(arguments, (host, int(port))))
+        asyncio.run(measure(arguments, (host, int(port)), neurons))
     finally:
         server.terminate()
         server.wait()

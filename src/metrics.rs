@@ -51,6 +51,7 @@ pub struct Metrics {
     next_start: Family<Label, Gauge>,
     queries: Family<Label, Counter>,
     query_seconds: Seconds,
+    pages: Family<Label, Counter>,
     errors: Family<Label, Counter>,
 }
 
@@ -109,6 +110,8 @@ impl Metrics {
         registry.register("queries_served", "Queries answered, by outcome: done, refused or failed", queries.clone());
         let query_seconds = Seconds::new_with_constructor(Buckets);
         registry.register_with_unit("query", "Time that queries took", Unit::Seconds, query_seconds.clone());
+        let pages = Family::<Label, Counter>::default();
+        registry.register("pages_made", "Pages made and kept, by who asked: a visitor or nobody yet", pages.clone());
         let errors = Family::<Label, Counter>::default();
         registry.register("errors", "Faults, by kind", errors.clone());
         Self {
@@ -126,6 +129,7 @@ impl Metrics {
             next_start,
             queries,
             query_seconds,
+            pages,
             errors,
         }
     }
@@ -176,6 +180,11 @@ impl Metrics {
     pub fn query(&self, outcome: &str, took: Duration) {
         self.queries.get_or_create(&[("outcome", outcome.to_owned())]).inc();
         self.query_seconds.get_or_create(&[("outcome", outcome.to_owned())]).observe(took.as_secs_f64());
+    }
+
+    /// A page that was made and is kept: for a `visitor`, or for `nobody` yet.
+    pub fn page(&self, asked_by: &str) {
+        self.pages.get_or_create(&[("asked_by", asked_by.to_owned())]).inc();
     }
 
     /// A fault of a kind.

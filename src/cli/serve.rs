@@ -60,9 +60,16 @@ pub(crate) struct Serve {
     /// Queries that run at the same time; the next ones wait.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = positive)]
     queries_at_once: usize,
+    /// Units whose pages are made, the best first, while nobody asks for anything [default: 2000; 0 for a lake in an object store, where
+    /// each read is paid for].
+    #[arg(long, value_name = "N")]
+    pages_ahead: Option<usize>,
     #[command(flatten)]
     language: LanguageArguments,
 }
+
+/// Units whose pages are made where nothing else is asked for.
+const PAGES_AHEAD: usize = 2_000;
 
 pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> {
     let access = if command.allow_write { Access::Full } else { Access::Reading };
@@ -100,6 +107,8 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         // It costs nothing, where it is.
         None => session.methods().simulator("embedding").is_ok().then(|| "embedding".to_owned()),
     };
+    let local = session.lake().local_path().is_some();
+    let pages_ahead = command.pages_ahead.unwrap_or(if local { PAGES_AHEAD } else { 0 });
     let engine = Engine::start(arguments.threads)?;
     let options = ServerOptions {
         http: command.listen,
@@ -110,6 +119,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         limits,
         models: command.models.clone(),
         simulator,
+        pages_ahead,
     };
     let server = Server::bind(session, options, engine.handle.clone()).await?;
     let mut told = format!("viewer and HTTP interface: http://{}\n", server.http_address()?);

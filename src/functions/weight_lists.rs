@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{ScalarValue, plan_err};
@@ -18,6 +19,9 @@ use crate::models::cache::Models;
 use crate::models::hook_points::HookPoint;
 use crate::models::subject_model::SubjectModel;
 use crate::neurons::selection::NeuronSelection;
+
+/// Neurons that are computed before the reader is asked whether it is still there: handing one over takes as long as computing a small one.
+const AT_ONCE: usize = 32;
 
 const ARGUMENTS: [&str; 4] = ["model", "hook_point", "neurons", "k"];
 
@@ -151,11 +155,17 @@ impl TableFunctionImpl for WeightLists {
         let units = Arc::new(NeuronSelection::parse(&text(2)?)?.units(&hook)?.units().to_vec());
         let rows: stream::Rows = Arc::new(move || {
             let (model, hook, units) = (Arc::clone(&model), hook.clone(), Arc::clone(&units));
-            futures::stream::iter(0..units.len())
-                .then(move |place| {
-                    let (model, hook, unit) = (Arc::clone(&model), hook.clone(), units[place]);
+            futures::stream::iter((0..units.len()).step_by(AT_ONCE))
+                .then(move |first| {
+                    let (model, hook, units) = (Arc::clone(&model), hook.clone(), Arc::clone(&units));
                     async move {
-                        let done = tokio::task::spawn_blocking(move || listed.batch(&model, &hook, unit, k)).await;
+                        let compute = move || {
+                            let units = units[first..].iter().take(AT_ONCE);
+                            let batches = units.map(|unit| listed.batch(&model, &hook, *unit, k));
+                            let batches = batches.collect::<Result<Vec<_>>>()?;
+                            Ok(concat_batches(&listed.schema(), &batches)?)
+                        };
+                        let done = tokio::task::spawn_blocking(compute).await;
                         done.map_err(|error| Error::internal(format!("the computing thread died: {error}")))?
                     }
                 })

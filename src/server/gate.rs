@@ -234,21 +234,9 @@ impl Gate {
         Ok(Asked { name, sql, schema, batches })
     }
 
-    /// As [`Gate::ask`], with another relation, such as a table function's, read in place of a table.
-    ///
-    /// # Errors
-    /// As [`Gate::ask`].
-    pub(crate) async fn ask_of(
-        &self,
-        name: &'static str,
-        values: &[(&str, Parameter)],
-        table: &str,
-        relation: &str,
-    ) -> Result<Asked> {
-        let values: Vec<_> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let sql = queries::with_relation(&queries::find(name)?.bind(&values)?, table, relation)?;
-        let (schema, batches) = self.rows(&sql).await?;
-        Ok(Asked { name, sql, schema, batches })
+    /// Whether no query runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.available_permits() == self.limits.at_once
     }
 
     /// Runs something on the engine's threads.

@@ -33,16 +33,21 @@ async fn nothing(headers: HeaderMap) -> Response {
     }
 }
 
+/// What is kept: pages, and the interface for programs.
+pub(crate) fn pages(app: &Arc<App>) -> Router {
+    Router::new()
+        .merge(viewer::router(Arc::clone(app)))
+        .merge(api::router(Arc::clone(app)))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), kept_pages::keep))
+}
+
 /// The whole of what the HTTP address answers.
 pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     let spends = app.spends;
-    let queries = Router::new()
-        .merge(viewer::router(Arc::clone(&app)))
-        .merge(api::router(Arc::clone(&app)))
-        .layer(middleware::from_fn_with_state(app, kept_pages::keep));
+    let queries = pages(&app);
     let queries = if spends { queries.layer(middleware::from_fn(auth::own_pages)) } else { queries };
     queries
         .merge(auth::login(token.clone()))

@@ -20,8 +20,10 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::App;
+use super::ahead::Ahead;
 use super::lake_state::LakeState;
 use crate::hash;
+use crate::metrics::metrics;
 
 /// Bytes of all kept pages.
 const CAPACITY: u64 = 256 << 20;
@@ -29,7 +31,11 @@ const CAPACITY: u64 = 256 << 20;
 /// Bytes of a page that is kept at most.
 const LARGEST: u64 = 1 << 20;
 
-/// What a page is kept under: the state of the lake, the address, and the form asked for.
+/// Where else the page of a response stands: what is kept under its own address is kept there too.
+#[derive(Debug, Clone)]
+pub(crate) struct AlsoAt(pub(crate) String);
+
+/// What a page is kept under: the state of the lake, the address, and the form asked for, where there is more than one.
 type Key = (u64, String, String);
 
 #[derive(Debug, Clone)]
@@ -62,32 +68,59 @@ impl KeptPages {
         let pages = Cache::with_weighter(1_024, CAPACITY, Bytewise);
         Self { state: Arc::clone(state), pages }
     }
+
+    /// Whether half of the room is taken: what nobody asked for yet takes no more.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.pages.weight() > CAPACITY / 2
+    }
 }
 
 /// Answers what was answered before, while the lake is the same.
 pub(crate) async fn keep(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(asked) = Asked::of(&request) else { return next.run(request).await };
+    // Who finds a page kept disturbs nobody; everybody else comes before the pages that nobody asked for.
+    let ahead = request.extensions().get::<Ahead>().is_some();
+    let visit = || (!ahead).then(|| app.visitors.enter());
     // A lake that cannot be read is the page's own fault to tell.
-    let Ok(state) = app.kept.state.number().await else { return next.run(request).await };
-    match app.kept.pages.get_value_or_guard_async(&(state, asked.address.clone(), asked.accept.clone())).await {
+    let (asked, state) = match Asked::of(&request) {
+        Some(asked) => (asked, app.kept.state.number().await),
+        None => {
+            let _visit = visit();
+            return next.run(request).await;
+        }
+    };
+    let Ok(state) = state else { return next.run(request).await };
+    let key = (state, asked.address.clone(), asked.form.clone());
+    if let Some(page) = app.kept.pages.get(&key) {
+        return page.answer(&asked);
+    }
+    let _visit = visit();
+    match app.kept.pages.get_value_or_guard_async(&key).await {
         Ok(page) => page.answer(&asked),
-        Err(place) => match whole(next.run(request).await).await {
-            Ok(page) => {
-                let page = Arc::new(page);
-                // It fails only for a page that was put there meanwhile.
-                let _ = place.insert(Arc::clone(&page));
-                page.answer(&asked)
+        Err(place) => {
+            let mut response = next.run(request).await;
+            let also = response.extensions_mut().remove::<AlsoAt>();
+            match whole(response).await {
+                Ok(page) => {
+                    let page = Arc::new(page);
+                    metrics().page(if ahead { "nobody" } else { "visitor" });
+                    // It fails only for a page that was put there meanwhile.
+                    let _ = place.insert(Arc::clone(&page));
+                    if let Some(AlsoAt(address)) = also {
+                        app.kept.pages.insert((state, address, asked.form.clone()), Arc::clone(&page));
+                    }
+                    page.answer(&asked)
+                }
+                Err(response) => response,
             }
-            Err(response) => response,
-        },
+        }
     }
 }
 
 /// A request that a kept page may answer.
 struct Asked {
     address: String,
-    /// The form asked for.
-    accept: String,
+    /// The form asked for, of what has several: programs choose one by `Accept`, a page has one whatever a browser says it reads.
+    form: String,
     /// The tag of the page that the caller has.
     known: String,
     /// Whether the caller reads gzip.
@@ -105,7 +138,7 @@ impl Asked {
         }
         Some(Self {
             address: request.uri().path_and_query()?.to_string(),
-            accept: text(ACCEPT).to_owned(),
+            form: if path.starts_with("/api/") { text(ACCEPT).to_owned() } else { String::new() },
             known: text(IF_NONE_MATCH).to_owned(),
             packed: takes_gzip(text(ACCEPT_ENCODING)),
         })

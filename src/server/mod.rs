@@ -2,6 +2,7 @@
 //!
 //! Whatever is asked goes through the gate (`gate`): read only unless the server was started otherwise, within limits.
 
+mod ahead;
 mod api;
 pub mod auth;
 mod body;
@@ -16,6 +17,7 @@ pub mod metrics;
 mod problem;
 mod rows;
 mod viewer;
+mod visitors;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use kept_pages::KeptPages;
 use kept_rows::KeptRows;
 use lake_state::LakeState;
 use limits::QueryLimits;
+use visitors::Visitors;
 
 /// How long open requests may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -55,12 +58,16 @@ pub struct ServerOptions {
     pub models: Vec<String>,
     /// The simulator that scores explanations typed into the viewer; `None` where none can be had.
     pub simulator: Option<String>,
+    /// Units whose pages are made while nobody asks for anything; with 0 no page is made before somebody asks for it.
+    pub pages_ahead: usize,
 }
 
 /// What requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) gate: Gate,
+    pub(crate) state: Arc<LakeState>,
+    pub(crate) visitors: Visitors,
     pub(crate) kept: KeptPages,
     pub(crate) rows: KeptRows,
     pub(crate) models: Vec<String>,
@@ -75,6 +82,7 @@ pub struct Server {
     token: Option<Token>,
     http: TcpListener,
     flight: Option<TcpListener>,
+    pages_ahead: usize,
 }
 
 impl Server {
@@ -95,13 +103,15 @@ impl Server {
         let gate = Gate::new(session, options.access, options.limits, engine);
         let app = Arc::new(App {
             gate,
+            state,
+            visitors: Visitors::none(),
             kept,
             rows,
             models: options.models,
             simulator: options.simulator,
             spends: options.spends,
         });
-        Ok(Self { app, token: options.token, http, flight })
+        Ok(Self { app, token: options.token, http, flight, pages_ahead: options.pages_ahead })
     }
 
     /// Where the viewer is.
@@ -137,6 +147,17 @@ impl Server {
         };
         let router = http::router(Arc::clone(&self.app), self.token.clone());
         let http = axum::serve(self.http, router).with_graceful_shutdown(wait(stopped.clone()));
+        let (app, n_units) = (Arc::clone(&self.app), self.pages_ahead);
+        let ahead = async {
+            if n_units > 0 {
+                let work = ahead::make(Arc::clone(&app), n_units);
+                // It has no end of its own.
+                if let Err(error) = app.gate.on_engine(work).await {
+                    tracing::error!(%error, "no more pages are made ahead");
+                }
+            }
+            std::future::pending::<()>().await;
+        };
         let flight = async {
             match self.flight {
                 Some(listener) => flight::serve(self.app, self.token, listener, wait(stopped.clone())).await,
@@ -153,6 +174,7 @@ impl Server {
         tokio::select! {
             result = both => result,
             () = patience => Ok(()),
+            () = ahead => Ok(()),
         }
     }
 }

@@ -65,6 +65,8 @@ mod models;
 #[cfg(test)]
 mod openai;
 #[cfg(test)]
+mod pages_ahead;
+#[cfg(test)]
 mod pipeline_file;
 #[cfg(test)]
 mod python_page;

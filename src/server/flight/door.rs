@@ -1,6 +1,7 @@
 //! The protocol's calls: each asks for the token first, then goes to the Flight SQL service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -12,17 +13,19 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::login;
 use super::service::Service;
+use crate::server::App;
 use crate::server::auth::Token;
 
 /// The service behind its token.
 pub(super) struct Door {
     service: Service,
+    app: Arc<App>,
     token: Option<Token>,
 }
 
 impl Door {
-    pub(super) fn new(service: Service, token: Option<Token>) -> Self {
-        Self { service, token }
+    pub(super) fn new(service: Service, app: Arc<App>, token: Option<Token>) -> Self {
+        Self { service, app, token }
     }
 
     fn admitted<T>(&self, request: Request<T>) -> Result<Request<T>, Status> {
@@ -67,7 +70,9 @@ impl FlightService for Door {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        self.service.get_flight_info(self.admitted(request)?).await.map_err(callers_fault)
+        let request = self.admitted(request)?;
+        let _visit = self.app.visitors.enter();
+        self.service.get_flight_info(request).await.map_err(callers_fault)
     }
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
@@ -81,15 +86,21 @@ impl FlightService for Door {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        self.service.do_get(self.admitted(request)?).await.map_err(callers_fault)
+        let request = self.admitted(request)?;
+        let _visit = self.app.visitors.enter();
+        self.service.do_get(request).await.map_err(callers_fault)
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        self.service.do_put(self.admitted(request)?).await.map_err(callers_fault)
+        let request = self.admitted(request)?;
+        let _visit = self.app.visitors.enter();
+        self.service.do_put(request).await.map_err(callers_fault)
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        self.service.do_action(self.admitted(request)?).await.map_err(callers_fault)
+        let request = self.admitted(request)?;
+        let _visit = self.app.visitors.enter();
+        self.service.do_action(request).await.map_err(callers_fault)
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {

@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let door = Door::new(Service::new(app)?, token);
+    let door = Door::new(Service::new(Arc::clone(&app))?, Arc::clone(&app), token);
     let bug = |_: Box<dyn std::any::Any + Send>| {
         Status::internal("a bug of ours: the log has it").into_http::<tonic::body::Body>()
     };

@@ -25,7 +25,7 @@ async fn a_kept_page_is_the_page_in_both_encodings() {
     let page = whole(made).await.unwrap();
     assert!(page.packed.len() * 10 < text.len());
     for packed in [true, false] {
-        let asked = Asked { address: String::new(), accept: String::new(), known: String::new(), packed };
+        let asked = Asked { address: String::new(), form: String::new(), known: String::new(), packed };
         let response = page.answer(&asked);
         assert_eq!(response.headers().contains_key(CONTENT_ENCODING), packed);
         assert_eq!(response.headers()[VARY], "accept-encoding");
@@ -34,6 +34,6 @@ async fn a_kept_page_is_the_page_in_both_encodings() {
         assert_eq!(body, text.as_bytes());
     }
     let known = page.tag.to_str().unwrap().to_owned();
-    let again = Asked { address: String::new(), accept: String::new(), known, packed: true };
+    let again = Asked { address: String::new(), form: String::new(), known, packed: true };
     assert_eq!(page.answer(&again).status(), StatusCode::NOT_MODIFIED);
 }

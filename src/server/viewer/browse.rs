@@ -110,8 +110,8 @@ impl Wanted {
         Ok(values)
     }
 
-    /// Values of the order and the page.
-    fn order(&self) -> Result<Vec<(&'static str, Parameter)>, Fault> {
+    /// The value of the order, where the page is not too far.
+    fn order(&self) -> Result<(&'static str, Parameter), Fault> {
         let skip = (self.page - 1).saturating_mul(self.size);
         if skip > FARTHEST {
             return Err(Fault::argument(format!(
@@ -121,8 +121,7 @@ impl Wanted {
         }
         let by = if self.largest_first { "falling" } else { "rising" };
         // A name of ours, never one of the address.
-        let column = Parameter::Expression(self.sort.name.to_owned());
-        Ok(vec![(by, column), ("top", Parameter::Integer(self.size)), ("skip", Parameter::Integer(skip))])
+        Ok((by, Parameter::Expression(self.sort.name.to_owned())))
     }
 
     /// The address of another order or page with the same filters.
@@ -193,11 +192,11 @@ pub(crate) async fn browse(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     let arguments = Arguments::parse(query.as_deref());
     let wanted = Wanted::new(&arguments)?;
     let filters = wanted.filters()?;
-    let page: Vec<_> = filters.iter().cloned().chain(wanted.order()?).collect();
+    let ordered: Vec<_> = filters.iter().cloned().chain([wanted.order()?]).collect();
     let (units, count, places) = tokio::try_join!(
-        app.gate.ask("browse_units", &page),
-        app.gate.ask("browse_count", &filters),
-        app.gate.ask("browse_hook_points", &[]),
+        app.rows.ask_page(&app.gate, "browse_units", &ordered, (wanted.page - 1, wanted.size)),
+        app.rows.ask_once(&app.gate, "browse_count", &filters),
+        app.rows.ask_once(&app.gate, "browse_hook_points", &[]),
     )?;
     let n_units = count.objects()?.first().map(|row| integer(row, "n_units")).unwrap_or_default();
     let n_pages = (n_units + wanted.size - 1) / wanted.size;
@@ -230,6 +229,29 @@ pub(crate) async fn browse(State(app): State<Arc<App>>, RawQuery(query): RawQuer
         "queries": shown([&units, &count]),
     });
     render("browse.html", context)
+}
+
+/// The address of a page of the table as it is when nothing is chosen, counted from 0.
+pub(crate) fn address(place: i64) -> String {
+    match place {
+        0 => "/browse".to_owned(),
+        place => format!("/browse?page={}", place + 1),
+    }
+}
+
+/// The addresses of each unit on such a page: the short one, and the one with its corpus.
+///
+/// # Errors
+/// As the page.
+pub(crate) async fn units(app: &App, place: i64) -> Result<Vec<[String; 2]>, Fault> {
+    let wanted = Wanted::new(&Arguments::parse(None))?;
+    let ordered: Vec<_> = wanted.filters()?.into_iter().chain([wanted.order()?]).collect();
+    let units = app.rows.ask_page(&app.gate, "browse_units", &ordered, (place, wanted.size)).await?;
+    let addresses = |row: &Map<String, Value>| {
+        [String::new(), text(row, "corpus")]
+            .map(|corpus| links::neuron(&text(row, "model"), &text(row, "hook_point"), integer(row, "neuron"), &corpus))
+    };
+    Ok(units.objects()?.iter().map(addresses).collect())
 }
 
 /// `/lucky`: on to any unit.

@@ -5,7 +5,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod assets;
-mod browse;
+pub(crate) mod browse;
 pub(crate) mod charts;
 mod compare;
 pub(crate) mod heat_map;

@@ -8,9 +8,10 @@ mod unit;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Html;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use self::unit::Unit;
@@ -20,9 +21,13 @@ use super::heat_map::{Window, heat_maps, shown as shown_token};
 use super::links;
 use super::render::{Fault, render, shown};
 use crate::error::{Error, Result};
+use crate::models::hook_points::HookPoint;
+use crate::models::subject_model::SubjectModel;
 use crate::pipeline::queries::Parameter;
 use crate::server::App;
 use crate::server::gate::Asked;
+use crate::server::kept_pages::AlsoAt;
+use crate::server::kept_rows::InPlace;
 
 /// Rows as objects.
 pub(super) type Rows = Vec<Map<String, Value>>;
@@ -35,7 +40,7 @@ pub(crate) async fn neuron(
     State(app): State<Arc<App>>,
     path: UnitPath,
     RawQuery(query): RawQuery,
-) -> std::result::Result<Html<String>, Fault> {
+) -> std::result::Result<Response, Fault> {
     let arguments = Arguments::parse(query.as_deref());
     let switches = Switches::new(&arguments)?;
     let simulation = arguments.name("simulation")?;
@@ -113,7 +118,12 @@ pub(crate) async fn neuron(
         "simulator": app.simulator,
         "queries": shown(queries),
     });
-    render("neuron.html", context)
+    let page = render("neuron.html", context)?;
+    // Without arguments it is the page of its own address too.
+    Ok(match query {
+        None => (Extension(AlsoAt(unit.address())), page).into_response(),
+        Some(_) => page.into_response(),
+    })
 }
 
 /// How heat maps are shown: it stands in the address, and the script changes both.
@@ -167,22 +177,27 @@ impl ByWeights {
         // They were loaded when the server started.
         let source = sources.into_iter().find(|source| models.get(source).is_ok_and(|model| model.id() == id));
         let Some(source) = source else { return Ok(Self::default()) };
-        let [model, hook_point, neuron, _] = unit.values();
         if unit.hook_point.contains('/') {
+            let [_, hook_point, neuron, _] = unit.values();
             let source = ("model_source", Parameter::Text(source));
             let promoted = known(app.gate.ask("neuron_promoted", &[source, hook_point, neuron]).await)?;
             return Ok(Self { promoted, ..Self::default() });
         }
+        let (end, widest) = reach(&*models.get(&source)?, &unit.hook_point);
         // The function's rows are as the table's would be, so the page's own query reads either.
         let ask = async |has: bool, name, table, function, top: i64| {
             if has {
                 return Ok(None);
             }
             let [of_source, of_hook] = [&source, &unit.hook_point].map(|text| Parameter::Text(text.clone()).to_sql());
-            let relation = format!("{function}({of_source}, {of_hook}, '{}', {top})", unit.neuron);
-            let [first, last] = ["first_neuron", "last_neuron"].map(|name| (name, neuron.1.clone()));
-            let values = [model.clone(), hook_point.clone(), first, last, ("top", Parameter::Integer(top))];
-            known(app.gate.ask_of(name, &values, table, &relation).await)
+            let call = |first: i64, last: i64| {
+                let units = if first == last { first.to_string() } else { format!("{first}-{last}") };
+                format!("{function}({of_source}, {of_hook}, '{units}', {top})")
+            };
+            let [model, hook_point, ..] = unit.values();
+            let values = [model, hook_point, ("top", Parameter::Integer(top))];
+            let in_place = InPlace { table, call: &call, end, widest };
+            known(app.rows.ask_of(&app.gate, name, &values, unit.neuron, in_place).await)
         };
         let (links, tokens) = tokio::try_join!(
             ask(has_links, "neuron_connections", "neuron_links", "weight_links", 10),
@@ -190,6 +205,17 @@ impl ByWeights {
         )?;
         Ok(Self { links, tokens, promoted: None })
     }
+}
+
+/// Multiplications that a page may ask of weights for its unit's neighbours: a fraction of what a query's plan takes.
+const MOMENT: i64 = 1 << 27;
+
+/// How many units a hook point has, and how many of them are related to all others, and to all tokens, in a moment.
+fn reach(model: &SubjectModel, hook_point: &str) -> (i64, i64) {
+    let units = model.hook_points().iter().find(|hook| hook.name() == hook_point).map_or(0, HookPoint::width);
+    let config = model.config();
+    let others = (config.n_layers * config.d_mlp).max(config.n_vocab) * config.d_model;
+    (units as i64, MOMENT / others.max(1) as i64)
 }
 
 /// `None` for a unit of a file that the model knows nothing of.

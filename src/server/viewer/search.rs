@@ -116,7 +116,7 @@ pub(super) async fn no_vectors(app: &App, asked: &mut Vec<Asked>) -> Result<Opti
     if app.gate.on_engine(async move { methods.text_encoder(None).is_err() }).await? {
         return Ok(Some(NoVectors::Encoder));
     }
-    let vectors = app.gate.ask("vector_counts", &[]).await?;
+    let vectors = app.rows.ask_once(&app.gate, "vector_counts", &[]).await?;
     let rows = vectors.objects()?;
     let count = |name: &str| rows.first().map(|row| integer(row, name)).unwrap_or_default();
     let missing = count("n_texts") - count("n_vectors");
