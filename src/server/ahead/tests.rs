@@ -32,7 +32,7 @@ async fn work_under_way_is_given_up_for_a_visitor_and_done_later() {
     assert_eq!((done, n_begun.get()), ("done", 2));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn queries_of_others_are_waited_for() {
     let n_asked = Cell::new(0);
     let idle = || {
