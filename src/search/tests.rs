@@ -275,10 +275,10 @@ async fn the_indexed_view_is_the_view() {
 /// More explanations and scores than the memory of queries holds: their join goes over the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_of_more_explanations_than_memory_holds() {
-    const N: usize = 20_000;
+    const N: usize = 30_000;
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::at(folder.path().to_str().unwrap()).unwrap();
-    let options = SessionOptions { memory_limit: 96 << 20, batch_rows: 256, ..SessionOptions::default() };
+    let options = SessionOptions { memory_limit: 160 << 20, batch_rows: 256, ..SessionOptions::default() };
     let session = Session::open(lake.clone(), Arc::new(Models::default()), options).unwrap();
     // Keys of eight thousand letters: what hashing must hold.
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values((0..N).map(|i| format!("{i:08}").repeat(1_000))));

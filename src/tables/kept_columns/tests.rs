@@ -155,7 +155,10 @@ async fn one_unit_of_a_large_folder_is_no_reason_to_decode_all() {
     let mut writer = TableWriter::open(&lake, table("explanations").unwrap(), "run").await.unwrap();
     writer.write(&RecordBatch::try_new(wide.schema(), columns).unwrap()).await.unwrap();
     writer.commit().await.unwrap();
-    let [plain, keeping] = sessions(&lake, 512 << 20);
+    let [plain, keeping] = [0, 512 << 20].map(|kept_columns| {
+        let options = SessionOptions { kept_columns, ..SessionOptions::default() };
+        Session::open(lake.clone(), Arc::new(Models::default()), options).unwrap()
+    });
     let one = "SELECT length(text) AS n FROM explanations WHERE neuron = 77";
     let all = "SELECT count(*) AS n FROM explanations WHERE length(text) > 3";
     for time in 0..3 {
