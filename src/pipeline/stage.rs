@@ -44,8 +44,8 @@ const COMMIT_AFTER: Duration = Duration::from_secs(10);
 const CHUNK: i64 = 4_096;
 /// How often a pass of the model is asked how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// Hook points under way at the same time where workers compute: while the last rows of one are committed, the next keeps them busy.
-const HOOK_POINTS_IN_FLIGHT: usize = 2;
+/// Hook points under way at the same time where workers compute: while the last rows of one are committed, the next keep them busy.
+const HOOK_POINTS_IN_FLIGHT: usize = 4;
 /// Times that work is begun again because another process committed the same, which happens only where a process held the turn,
 /// was stopped for long, and went on.
 const TRIES: u32 = 8;

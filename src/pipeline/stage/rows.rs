@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::models::hook_points::HookPoint;
 use crate::pipeline::queries::{Parameter, Query};
 
-/// Units of a task at most: their scores take a tenth of a second or more, several times what planning and fetching them takes.
-const UNITS_OF_A_TASK: usize = 1_024;
+/// Units of a task at most: their scores take half a second or more, and planning and fetching them a twentieth.
+const UNITS_OF_A_TASK: usize = 4_096;
 /// Tasks of a hook point at least, so that few units whose rows take long are work for several workers.
 const TASKS_OF_A_HOOK_POINT: usize = 4;
 /// Ranges that are asked for at the same time: workers are never without one while this process takes the first of them in.

@@ -16,7 +16,7 @@ fn units_are_cut_into_ranges_that_leave_nothing_out() {
 
 #[test]
 fn tasks_are_of_one_size_and_there_are_several() {
-    for (n_units, expected) in [(0, 1), (1, 1), (4, 1), (16, 4), (3_072, 768), (6_400, 915), (49_152, 1_024)] {
+    for (n_units, expected) in [(0, 1), (1, 1), (4, 1), (16, 4), (3_072, 768), (6_400, 1_600), (49_152, 4_096)] {
         assert_eq!(of_a_task(n_units), expected, "{n_units} units");
     }
 }
