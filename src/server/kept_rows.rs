@@ -186,7 +186,12 @@ impl KeptRows {
             let rows = (read.bytes <= MOST_BYTES).then(|| read.in_one_piece()).transpose()?;
             Ok::<_, Error>(Arc::new(Block { rows }))
         };
-        let block = self.blocks.get_or_insert_async(&key, read).await?;
+        let block = match self.blocks.get_or_insert_async(&key, read).await {
+            Ok(block) => block,
+            // Some of the rows may need less than all of them.
+            Err(error) if is_too_large(&error) => Arc::new(Block { rows: None }),
+            Err(error) => return Err(error),
+        };
         let Some(rows) = &block.rows else {
             let (schema, batches) = gate.rows(&sql).await?;
             return Ok(Asked { name, sql, schema, batches });

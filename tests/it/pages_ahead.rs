@@ -126,6 +126,17 @@ async fn pages_of_a_table_are_asked_for_together_and_are_their_own() {
 }
 
 #[tokio::test]
+async fn limits_are_for_what_is_asked_and_not_for_what_is_asked_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = lake(folder.path()).await;
+    // Ten units are few enough, and so is one; eighty, and a block of units, are not.
+    let server = serve(&lake, &[&NONE_AHEAD[..], &["--query-rows", "15"]].concat());
+    let shown = page(&server, "/browse?size=10&sort=neuron&page=2").await;
+    assert!(shown.contains(">explanation of 10</bdi>") && shown.contains(">explanation of 19</bdi>"), "{shown}");
+    assert!(page(&server, &address(50)).await.contains("<bdi>explanation of 50</bdi>"));
+}
+
+#[tokio::test]
 async fn pages_made_ahead_are_those_that_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let lake = lake(folder.path()).await;
