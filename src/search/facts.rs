@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Float32Builder, Float64Builder, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
@@ -19,17 +20,18 @@ use super::rows::{BATCH_ROWS, EXPLANATION, FACTS, HOOK_POINT, MODEL, RowsFile, T
 use crate::error::{Error, Result};
 
 /// The view itself, so that the index never knows better than the view.
-const SQL: &str = "SELECT model, hook_point, explanation, score, density, max_activation FROM searchable_explanations \
+pub(super) const SQL: &str = "SELECT model, hook_point, explanation, score, density, max_activation FROM searchable_explanations \
                    WHERE score IS NOT NULL OR density IS NOT NULL OR max_activation IS NOT NULL";
 
 /// Facts of one explanation.
 type Facts = (Option<f64>, Option<f64>, Option<f32>);
 
-/// The engine, with joins that sort and spill: ten million explanations hashed do not fit into the memory of queries.
-fn spilling(engine: &SessionContext) -> SessionContext {
+/// A query whose joins sort and spill: ten million explanations hashed do not fit into the memory of queries.
+pub(super) async fn spilling(engine: &SessionContext, sql: &str) -> Result<DataFrame> {
     let mut state = engine.state();
     state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-    SessionContext::new_with_state(state)
+    let plan = state.create_logical_plan(sql).await?;
+    Ok(DataFrame::new(state, plan))
 }
 
 /// Writes the facts of every segment where tables moved on or segments are new; false when a table moved on meanwhile.
@@ -39,7 +41,7 @@ pub(super) async fn update(
     versions: &Versions,
     manifest: &mut Manifest,
 ) -> Result<bool> {
-    let plan = spilling(engine).sql(SQL).await?;
+    let plan = spilling(engine, SQL).await?;
     // Versions only rise: the plan, made between two looks that agree, reads these.
     if index.versions().await? != *versions {
         return Ok(false);
