@@ -1,8 +1,10 @@
-"""One worker of one core against two, on a stage that computes much: scores with their bootstrap intervals.
+"""One worker of one core against two, on a stage that computes much: scores with their bootstrap intervals, or ablation scores.
 
     python scripts/bench_cluster.py FOLDER --neurons 102400 --program target/release/neuronlake [--rounds 3] [--cores 0,1]
+    python scripts/bench_cluster.py FOLDER --ablation 0-39 --program target/release/neuronlake
 
-FOLDER is made by scripts/make_scores_lake.py where it is not there; its table `scores` is removed before every run. Every worker is pinned to a
+FOLDER is made by scripts/make_scores_lake.py where it is not there; its table `scores` is removed before every run. With --ablation it is the
+demo's lake, and scores of these neurons of every layer are regenerated with ablation scores: the subject model runs many times a unit. Every worker is pinned to a
 core of its own with taskset and runs one task at a time; the scheduler and the client, which commits the rows, are not pinned and take the rest of
 whatever cores there are, so on a machine of two cores they take theirs from the second worker.
 
@@ -107,9 +109,15 @@ def main() -> None:
     parser.add_argument("--program", default="target/release/neuronlake")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", default="0,1", help="a core for each worker")
+    parser.add_argument("--ablation", metavar="NEURONS", help="such as 0-39")
     options = parser.parse_args()
     program, cores = str(Path(options.program).absolute()), options.cores.split(",")
-    if not (options.folder / "lake").exists():
+    if options.ablation:
+        STAGE[:] = ["--from", "scores", "--neurons", options.ablation, "--ablation"]
+        options.neurons = options.ablation
+        options.folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([program, "--quiet", "demo", "--lake", "lake"], cwd=options.folder, check=True, stdout=subprocess.DEVNULL)
+    elif not (options.folder / "lake").exists():
         make(options.folder, options.neurons, program, 0)
     one_process = median([stage(program, options.folder, "local", cores[0])[0] for _ in range(options.rounds)])
     rows = ask(program, options.folder, "local", SUMS)

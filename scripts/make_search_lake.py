@@ -88,7 +88,7 @@ def main() -> None:
         explanations = pa.table({
             **unit, "explainer": same("token_activation", n), "explainer_model": same("synthetic", n),
             "sample_no": same(0, n, pa.int32()), "round": same(0, n, pa.int32()), "revised": same(None, n),
-            "text": texts(n, words, rng), "reason": same(None, n), "completion": same(None, n), "run": same(run, n),
+            "text": texts(n, words, rng), "reason": same(None, n), "completions": pa.nulls(n, pa.list_(pa.string())), "run": same(run, n),
         })
         value = np.clip(rng.normal(0.25, 0.2, n), -1.0, 1.0)
         scores = pa.table({
