@@ -220,7 +220,10 @@ impl Gate {
     /// As [`Gate::read`], and whatever the query meets.
     pub(crate) async fn rows(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let answer = self.read(sql).await?;
-        Ok((answer.schema(), answer.try_collect().await?))
+        let planned = answer.schema();
+        let batches: Vec<RecordBatch> = answer.try_collect().await?;
+        // The types that the rows have: a union's own, before its parts were made to agree, may be others.
+        Ok((batches.first().map_or(planned, RecordBatch::schema), batches))
     }
 
     /// Runs a query of `queries/viewer`.

@@ -120,6 +120,14 @@ async fn a_query_of_ones_own_is_the_same_in_both_forms() {
     }
     assert!(rows.iter().all(|row| row["endless"].is_null() && row["nothing"].is_null()));
 
+    // Parts of a union may have types of their own, which are made to agree only when it runs.
+    let union = "SELECT 'here' AS place, neuron FROM neurons UNION ALL SELECT hook_point, max(neuron) FROM neurons GROUP BY hook_point";
+    let query = json!({ "sql": union });
+    let (_, rows) = sql(&server, query.clone()).await;
+    let batches = arrow_of(post(&server, "/api/v1/sql", &query).header("accept", ARROW).send().await.unwrap()).await;
+    let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!((n_rows > 0, Some(n_rows)), (true, rows["rows"].as_array().map(Vec::len)));
+
     let (_, empty) = sql(&server, json!({ "sql": "SELECT neuron FROM scores WHERE FALSE" })).await;
     assert_eq!(empty["rows"], json!([]));
     assert_eq!(empty["columns"][0]["name"], "neuron");

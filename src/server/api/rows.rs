@@ -118,8 +118,9 @@ pub(super) fn page(
 /// Rows as they come. What goes wrong before the first of them is a problem; what goes wrong later cuts the answer short, so that
 /// no reader takes it for whole.
 pub(super) async fn streamed(form: Form, mut answer: Answer) -> std::result::Result<Response, Problem> {
-    let schema = answer.schema();
     let first = answer.try_next().await?;
+    // The types that the rows have: a union's own, before its parts were made to agree, may be others.
+    let schema = first.as_ref().map_or_else(|| answer.schema(), RecordBatch::schema);
     let batches = stream::iter(first.map(Ok)).chain(answer);
     let kind = match form {
         Form::Json => {
