@@ -127,7 +127,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         told += &format!("Flight SQL: grpc://{address}\n");
     }
     print(&told)?;
-    server.run(interrupted()).await
+    Box::pin(server.run(interrupted())).await
 }
 
 /// Threads that queries compute on, apart from those that serve sockets.
