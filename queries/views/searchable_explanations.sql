@@ -18,16 +18,18 @@ LEFT JOIN (
     SELECT
         model,
         hook_point,
+        neuron,
         explanation,
         max(value) AS score
     FROM scores
     WHERE metric = 'ev_correlation'
     AND sample_set = 'top_and_random'
     AND split = 'valid'
-    GROUP BY model, hook_point, explanation
+    GROUP BY model, hook_point, neuron, explanation
 ) s
     ON s.model = e.model
     AND s.hook_point = e.hook_point
+    AND s.neuron = e.neuron
     AND s.explanation = e.explanation
 LEFT JOIN neurons n
     ON n.model = e.model

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type};
-use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 use datafusion::execution::context::SessionContext;
 
 use super::bm25::{KeywordQuery, matches};
 use super::build::SearchIndex;
-use super::facts;
+use super::facts::{Count, Lot};
 use super::mentions::Needle;
 use super::nearest::{Search, nearest};
 use super::vectors::QueryVector;
@@ -108,6 +107,7 @@ impl TestLake {
                     let keys = scores.iter().map(|s| Some(format!("e{:06}", s.0)));
                     Some(Arc::new(keys.collect::<StringArray>()))
                 }
+                "neuron" => Some(Arc::new(scores.iter().map(|s| Some(s.0 as i32)).collect::<Int32Array>())),
                 "metric" => same("ev_correlation"),
                 "sample_set" => same("top_and_random"),
                 "split" => same("valid"),
@@ -274,15 +274,37 @@ async fn the_indexed_view_is_the_view() {
     assert_eq!(lake.column(one).await, ["0.5"]);
 }
 
-/// Ten million explanations hashed do not fit into the memory of queries; sorts go over the disk.
-#[tokio::test]
-async fn facts_are_joined_in_a_way_that_spills() {
-    let lake = TestLake::new();
-    lake.append(&texts(500)).await;
-    lake.score(&[(3, 0.25), (4, -0.5)]).await;
-    let plan = facts::spilling(lake.engine(), &format!("EXPLAIN {}", facts::SQL)).await.unwrap();
-    let plan = pretty_format_batches(&plan.collect().await.unwrap()).unwrap().to_string();
-    assert!(plan.contains("SortMergeJoin") && !plan.contains("HashJoin"), "{plan}");
+/// Hook points that are small go together, those that are large are cut, and nothing is left out or asked for twice.
+#[test]
+fn facts_are_asked_for_in_lots() {
+    let count = |model: &str, hook_point: &str, n_rows, neurons| {
+        let (model, hook_point) = (model.to_owned(), hook_point.to_owned());
+        Count { model, hook_point, n_rows, neurons }
+    };
+    let counts = vec![
+        count("a", "0", 60, (0, 59)),
+        count("a", "1", 40, (0, 39)),
+        count("a", "2", 1, (7, 7)),
+        count("a", "3", 250, (5, 104)),
+        count("a", "4", 10, (0, 9)),
+        count("b", "4", 10, (0, 9)),
+    ];
+    let lots = Lot::of(counts, 100);
+    let told: Vec<String> =
+        lots.iter().map(|lot| format!("{} {} {:?}", lot.model, lot.hook_points.join("+"), lot.neurons)).collect();
+    assert_eq!(
+        told,
+        [
+            "a 0+1 None",
+            "a 2 None",
+            "a 3 Some((5, 38))",
+            "a 3 Some((39, 72))",
+            "a 3 Some((73, 104))",
+            "a 4 None",
+            "b 4 None"
+        ]
+    );
+    assert!(Lot::of(Vec::new(), 100).is_empty());
 }
 
 #[tokio::test]
