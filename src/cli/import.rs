@@ -1,13 +1,14 @@
 //! `neuronlake import`: other people's files into a lake.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 
 use super::arguments::{Arguments, Layers, layers, positive};
-use super::import_formats::{self, ImportDelphi, ImportNeuronpedia, ImportTransluce};
-use super::progress::{StageProgress, Verbosity};
+use super::import_formats::{self, ImportDelphi, ImportNeuronpedia, ImportText, ImportTransluce};
+use super::progress::{Stage, StageProgress, Verbosity};
 use super::{open, print};
 use crate::error::Result;
 use crate::exchange::import::{ImportOptions, import};
@@ -15,6 +16,7 @@ use crate::exchange::importer::{Importer, OnBadFile};
 use crate::exchange::openai::dataset::{Dataset, DatasetOptions, Distributions};
 use crate::exchange::openai::verify::verify;
 use crate::exchange::report::Report;
+use crate::exchange::tabular::{TextFormat, read_parquet};
 use crate::neurons::selection::NeuronSelection;
 use crate::session::{Session, SessionOptions};
 use crate::tables::lake::Lake;
@@ -65,6 +67,27 @@ Importing again adds what is missing and changes nothing else.")]
   neuronlake import transluce ./results --tokenizer ./model/tokenizer.json --pad 128004 --lake ./lake
   neuronlake import transluce ./results --no-exemplars")]
     Transluce(Box<ImportTransluce>),
+    /// The folder of 'export parquet': a lake's own rows, with the runs that wrote them.
+    #[command(after_help = "Example:\n  neuronlake import parquet ./tables --lake ./lake")]
+    Parquet(ImportParquet),
+    /// A line for each explanation, whoever wrote it; columns as 'export csv' has them, of which neuron and text are needed.
+    #[command(after_help = "Examples:
+  neuronlake import csv labels.csv --model gpt2 --hook blocks.5.mlp.hook_post --corpus webtext --explainer human
+  neuronlake import csv explanations.csv --lake ./lake")]
+    Csv(ImportText),
+    /// A JSON object for each explanation, with the same fields, and activation records where there are any.
+    #[command(after_help = "Example:\n  neuronlake import jsonl explanations.jsonl --lake ./lake")]
+    Jsonl(ImportText),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportParquet {
+    /// A folder with a Parquet file for each table.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where the tables are, or are to be [default: ./lake].
+    #[arg(long, env = "NEURONLAKE_LAKE", default_value = "./lake", hide_default_value = true)]
+    pub(crate) lake: String,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +130,9 @@ pub(crate) async fn run(arguments: &Arguments, command: &Import) -> Result<()> {
         ImportFormat::Neuronpedia(command) => import_formats::neuronpedia(arguments, command).await,
         ImportFormat::Delphi(command) => import_formats::delphi(arguments, command).await,
         ImportFormat::Transluce(command) => import_formats::transluce(arguments, command).await,
+        ImportFormat::Parquet(command) => import_parquet(arguments, command).await,
+        ImportFormat::Csv(command) => import_formats::text(arguments, command, TextFormat::Csv).await,
+        ImportFormat::Jsonl(command) => import_formats::text(arguments, command, TextFormat::JsonLines).await,
     }
 }
 
@@ -154,23 +180,52 @@ pub(crate) async fn import_with<I: Importer>(
     common: &ImportArguments,
     importer: Arc<I>,
 ) -> Result<Session> {
+    import_all(arguments, common, vec![importer]).await
+}
+
+/// As [`import_with`], of what one source has of several models.
+pub(crate) async fn import_all<I: Importer>(
+    arguments: &Arguments,
+    common: &ImportArguments,
+    importers: Vec<Arc<I>>,
+) -> Result<Session> {
     let session = open(Lake::reach(&common.lake).await?, SessionOptions::default())?;
     let on_bad_file = if common.keep_going { OnBadFile::KeepGoing } else { OnBadFile::Stop };
+    let options = ImportOptions { on_bad_file, ..ImportOptions::default() };
+    let mut report = Report::default();
+    for importer in importers {
+        let stage = progress(arguments, "parts");
+        let watch = |done: u64, total: u64, _: &Report| {
+            stage.set_total(total);
+            stage.resume_at(done);
+        };
+        report.merge(Box::pin(import(&session, importer, options, &watch)).await?);
+        stage.finish();
+    }
+    print(&summary(&report))?;
+    Ok(session)
+}
+
+/// Progress of an import on stderr.
+fn progress(arguments: &Arguments, counted: &str) -> Stage {
     let verbosity = match arguments.verbosity() {
         // The counts say it all.
         Verbosity::Lines => Verbosity::Quiet,
         other => other,
     };
-    let stage = StageProgress::new(1, verbosity).stage("import", "parts", Some(0));
+    StageProgress::new(1, verbosity).stage("import", counted, Some(0))
+}
+
+async fn import_parquet(arguments: &Arguments, command: &ImportParquet) -> Result<()> {
+    let session = open(Lake::reach(&command.lake).await?, SessionOptions::default())?;
+    let stage = progress(arguments, "tables");
     let watch = |done: u64, total: u64, _: &Report| {
         stage.set_total(total);
         stage.resume_at(done);
     };
-    let options = ImportOptions { on_bad_file, ..ImportOptions::default() };
-    let report = Box::pin(import(&session, importer, options, &watch)).await?;
+    let report = Box::pin(read_parquet(&session, &command.folder, &watch)).await?;
     stage.finish();
-    print(&summary(&report))?;
-    Ok(session)
+    print(&summary(&report))
 }
 
 /// The counts of an import or export in lines.

@@ -1,4 +1,4 @@
-//! `neuronlake import` of Neuronpedia's, delphi's and the observatory's files.
+//! `neuronlake import` of Neuronpedia's, delphi's and the observatory's files, and of lines of text.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::arguments::Arguments;
-use super::import::{ImportArguments, import_with};
+use super::import::{ImportArguments, import_all, import_with};
 use crate::error::Result;
 use crate::exchange::delphi::read::{Delphi, Latents, Settings as DelphiSettings};
 use crate::exchange::neuronpedia::layout::Selection;
 use crate::exchange::neuronpedia::read::Neuronpedia;
 use crate::exchange::source::Source;
+use crate::exchange::tabular::{Defaults, TextFormat, TextReader};
 use crate::exchange::transluce::read::{Exemplars, Settings as TransluceSettings, Transluce};
 
 #[derive(Debug, Args)]
@@ -86,6 +87,27 @@ pub(crate) struct ImportTransluce {
     common: ImportArguments,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ImportText {
+    /// A file, packed with gzip or not.
+    #[arg(value_name = "FILE|URL")]
+    file: String,
+    /// Subject model of rows that name none.
+    #[arg(long, value_name = "ID")]
+    model: Option<String>,
+    /// Hook point of rows that name none.
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<String>,
+    /// Corpus of rows that name none.
+    #[arg(long, value_name = "NAME")]
+    corpus: Option<String>,
+    /// Who wrote the explanations of rows that do not say: a method of ours, or any name.
+    #[arg(long, value_name = "METHOD[@MODEL]", default_value = "imported")]
+    explainer: String,
+    #[command(flatten)]
+    common: ImportArguments,
+}
+
 pub(crate) async fn neuronpedia(arguments: &Arguments, command: &ImportNeuronpedia) -> Result<()> {
     let folder = Source::open(&command.address, command.common.concurrency)?;
     let selection = Selection {
@@ -123,4 +145,22 @@ pub(crate) async fn transluce(arguments: &Arguments, command: &ImportTransluce) 
     };
     let importer = Transluce::open(folder, settings).await?;
     import_with(arguments, &command.common, Arc::new(importer)).await.map(drop)
+}
+
+pub(crate) async fn text(arguments: &Arguments, command: &ImportText, format: TextFormat) -> Result<()> {
+    let (folder, name) = command.file.rsplit_once('/').unwrap_or((".", &command.file));
+    let folder = Source::open(if folder.is_empty() { "/" } else { folder }, command.common.concurrency)?;
+    let (explainer, explainer_model) = match command.explainer.split_once('@') {
+        Some((explainer, model)) => (explainer, Some(model.to_owned())),
+        None => (command.explainer.as_str(), None),
+    };
+    let defaults = Defaults {
+        model: command.model.clone(),
+        hook_point: command.hook.clone(),
+        corpus: command.corpus.clone(),
+        explainer: explainer.to_owned(),
+        explainer_model,
+    };
+    let readers = TextReader::open(&folder, name, format, defaults).await?;
+    import_all(arguments, &command.common, readers.into_iter().map(Arc::new).collect()).await.map(drop)
 }

@@ -1,5 +1,7 @@
 //! Parsing on a thread of its own: what it finds goes to the import as it comes.
 
+use std::borrow::Cow;
+
 use tokio::sync::mpsc;
 
 use super::fault::Fault;
@@ -17,7 +19,7 @@ enum Event {
     Windows(Vec<(i64, Window)>),
     Bad(Fault),
     File(usize),
-    NotKept(&'static str),
+    NotKept(Cow<'static, str>),
 }
 
 /// Where a parser puts what it finds; it waits while the import is behind.
@@ -74,8 +76,8 @@ impl Pump {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when the import has ended.
-    pub(crate) fn not_kept(&mut self, what: &'static str) -> Result<()> {
-        self.send(Event::NotKept(what))
+    pub(crate) fn not_kept(&mut self, what: impl Into<Cow<'static, str>>) -> Result<()> {
+        self.send(Event::NotKept(what.into()))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -118,7 +120,7 @@ pub(crate) async fn pump(
                 Ok(())
             }
             Event::NotKept(what) => {
-                out.not_kept(what);
+                out.not_kept(&what);
                 Ok(())
             }
         };
@@ -140,7 +142,7 @@ pub(crate) struct Found {
     pub(crate) firings: Vec<Firings>,
     pub(crate) windows: Vec<(i64, Window)>,
     pub(crate) faults: Vec<String>,
-    pub(crate) not_kept: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) not_kept: std::collections::BTreeMap<Cow<'static, str>, u64>,
     pub(crate) n_files: u64,
 }
 

@@ -17,6 +17,11 @@ pub struct UnitKey {
     pub corpus: String,
 }
 
+/// The 0-based block of a hook point; `None` outside the blocks.
+pub(super) fn layer_of(hook_point: &str) -> Option<i32> {
+    hook_point.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
+}
+
 /// Everything about one unit; a list is empty where its source has nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnitData {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::compute::kernels::cmp::eq;
@@ -13,12 +13,14 @@ use datafusion::common::ParamValues;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::deadline::{Deadline, EndOnDrop};
 use super::limits::{LimitReached, QueryLimits, STALL};
 use crate::error::{Error, Result};
 use crate::metrics::metrics;
@@ -70,6 +72,7 @@ impl Planned {
 pub(crate) struct Answer {
     schema: SchemaRef,
     batches: ReceiverStream<Result<RecordBatch>>,
+    _end: EndOnDrop,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -182,9 +185,11 @@ impl Gate {
         let schema = planned.schema();
         let (sender, receiver) = mpsc::channel(AHEAD);
         let limits = self.limits;
+        let deadline = Deadline::after(limits.time);
+        let end = EndOnDrop(Arc::clone(&deadline));
         let task = self.engine.spawn(async move {
             let start = Instant::now();
-            let stalled = feed(planned, limits, &sender).await;
+            let stalled = feed(planned, limits, &deadline, &sender).await;
             metrics().query(if stalled.is_ok() { "done" } else { "failed" }, start.elapsed());
             if let Err(error) = stalled {
                 let error = in_limits(error, limits);
@@ -194,7 +199,7 @@ impl Gate {
             }
             drop::<OwnedSemaphorePermit>(slot);
         });
-        Ok(Answer { schema, batches: ReceiverStream::new(receiver), _task: AbortOnDropHandle::new(task) })
+        Ok(Answer { schema, batches: ReceiverStream::new(receiver), _end: end, _task: AbortOnDropHandle::new(task) })
     }
 
     /// Plans and runs a query.
@@ -263,31 +268,32 @@ impl Gate {
 }
 
 /// Hands a query's batches to its reader, and counts its time and rows.
-async fn feed(planned: Planned, limits: QueryLimits, sender: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
-    let mut left = limits.time;
+async fn feed(
+    planned: Planned,
+    limits: QueryLimits,
+    deadline: &Arc<Deadline>,
+    sender: &mpsc::Sender<Result<RecordBatch>>,
+) -> Result<()> {
+    let late = |_| deadline.fault();
+    let context = Arc::new(planned.rows.task_ctx());
+    let plan = tokio::time::timeout(deadline.left(), planned.rows.create_physical_plan()).await.map_err(late)??;
+    let mut stream = execute_stream(deadline.hold(plan)?, context)?;
     let mut rows = 0;
-    let late = |_| Error::from(LimitReached::Time { limit: limits.time });
-    let begun = Instant::now();
-    let mut stream = tokio::time::timeout(left, planned.rows.execute_stream()).await.map_err(late)??;
-    left = left.saturating_sub(begun.elapsed());
-    loop {
-        let begun = Instant::now();
-        let Some(batch) = tokio::time::timeout(left, stream.next()).await.map_err(late)? else {
-            return Ok(());
-        };
-        left = left.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+    while let Some(batch) = tokio::time::timeout(deadline.left(), stream.next()).await.map_err(late)? {
         let batch = batch?;
         rows += batch.num_rows() as u64;
         if rows > limits.rows {
             return Err(LimitReached::Rows { limit: limits.rows }.into());
         }
+        let begun = Instant::now();
         match tokio::time::timeout(STALL, sender.send(Ok(batch))).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => deadline.waited(begun.elapsed()),
             // The reader has gone.
             Ok(Err(_)) => return Ok(()),
             Err(_) => return Err(LimitReached::Stalled.into()),
         }
     }
+    Ok(())
 }
 
 /// The engine's word for a full pool, in ours.

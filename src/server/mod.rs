@@ -6,6 +6,7 @@ mod ahead;
 mod api;
 pub mod auth;
 mod body;
+mod deadline;
 mod flight;
 mod gate;
 mod http;

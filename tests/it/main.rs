@@ -93,6 +93,8 @@ mod split;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tabular;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod vectors;

@@ -35,11 +35,6 @@ pub(super) fn module(hook_point: &str) -> String {
     named.unwrap_or_else(|| base.to_owned())
 }
 
-/// The 0-based block of a hook point.
-pub(super) fn layer_of(hook_point: &str) -> Option<i32> {
-    hook_point.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use crate::exchange::known::Known;
 use crate::exchange::loose_json;
 use crate::exchange::pump::pump;
 use crate::exchange::source::{Source, blocking};
-use crate::exchange::unit::ExchangedExplanation;
+use crate::exchange::unit::{ExchangedExplanation, layer_of};
 use crate::models::tokenizer::Tokenizer;
 
 /// Latents whose files are read together.
@@ -139,7 +139,7 @@ impl Delphi {
                     return Err(refused(&expected, "a module that stands for none").into());
                 }
             };
-            let layer = hook::layer_of(&hook_point);
+            let layer = layer_of(&hook_point);
             let module = Module { model: model.clone(), layer, hook_point, corpus: corpus.clone() };
             modules.push(ModuleFiles { name, module, splits, latents });
         }

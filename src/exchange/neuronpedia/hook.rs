@@ -1,5 +1,7 @@
 //! Where a source reads: its hook point, from what the dump tells or from what its name is known to stand for.
 
+use crate::exchange::unit::layer_of;
+
 /// SAE sets whose hook point is known by the end or the whole of their name, the longer ones first; `#` is the layer.
 ///
 /// Source: SAELens `pretrained_saes.yaml` (the `neuronpedia` ids beside SAE ids that name their hook points) and its loaders.
@@ -67,11 +69,6 @@ pub(super) fn known_base(source: &str) -> Option<String> {
 /// The hook point of a source's units: a latent's is the base hook point and the source's id.
 pub(super) fn hook_point(source: &str, base: &str) -> String {
     format!("{base}/{source}")
-}
-
-/// The 0-based block of a hook point.
-pub(super) fn layer_of(hook_point: &str) -> Option<i32> {
-    hook_point.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
 }
 
 /// The base hook point and the SAE's id; no id for a hook point of the model itself.

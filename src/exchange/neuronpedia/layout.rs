@@ -13,6 +13,7 @@ use crate::exchange::fault::{ExchangeError, Fault};
 use crate::exchange::lines::Input;
 use crate::exchange::loose_json;
 use crate::exchange::source::{Source, blocking};
+use crate::exchange::unit::layer_of;
 
 /// What to import of what is there, and what the dump does not tell.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +102,7 @@ pub(super) async fn dumps(folder: &Source, selection: &Selection) -> Result<Vec<
             let hook_point = told.unwrap_or_else(|| hook::hook_point(&source, &base));
             let dataset = row.as_ref().and_then(|row| row.dataset.clone()).filter(|dataset| !dataset.is_empty());
             let shared = Shared {
-                layer: hook::layer_of(&hook_point),
+                layer: layer_of(&hook_point),
                 model,
                 corpus: selection.corpus.clone().or(dataset).unwrap_or_else(|| "neuronpedia".to_owned()),
                 base,
