@@ -24,6 +24,8 @@ pub struct Named {
     pub asks: bool,
     /// Whether it asks an endpoint for vectors, which cost something too.
     pub embeds: bool,
+    /// Whether what it asks is an endpoint, whose calls are counted, limited and paid.
+    pub pays: bool,
     /// SHA-256 of its prompt template, hex; `None` without a language model.
     pub prompt_hash: Option<String>,
 }
@@ -42,6 +44,7 @@ impl Named {
         // The weights' hash is for tables.
         let shown = model.split('#').next().unwrap_or_default();
         Self {
+            pays: embeds || (asks && at_endpoint(&model)),
             label: if asks || embeds { format!("{method}@{shown}") } else { method.clone() },
             method,
             model,

@@ -76,6 +76,7 @@ pub async fn run(engine: &Session, step: &Step, plan: &Plan, observer: &dyn Obse
     })?;
     // Of all that a stage asks only its own query is work for workers: what is there and what is missing is answered sooner than sent.
     let session = &engine.here();
+    let engine = if step.pays { session } else { engine };
     let run = Run::start(step, plan);
     // An incremental run makes rows of other settings anew.
     if plan.settings.regenerate == Regenerate::Missing {

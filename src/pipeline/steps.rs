@@ -23,6 +23,9 @@ pub struct Step {
     pub values: Vec<(String, Parameter)>,
     /// Units to execute it for at a time; `None` for all at once.
     pub units_at_once: Option<usize>,
+    /// Whether it asks endpoints. One process does, whatever the engine: the budget, the limits of calls and tokens a minute and what the run
+    /// cost are counted there.
+    pub pays: bool,
     /// SHA-256 of the prompt template behind it, hex; `None` without a language model.
     pub prompt_hash: Option<String>,
     /// What is shown beside the table's name, such as a method; empty where the table says it all.
@@ -31,7 +34,8 @@ pub struct Step {
 
 impl Step {
     fn of(query: &Query) -> Self {
-        Self { query: query.clone(), values: Vec::new(), units_at_once: None, prompt_hash: None, label: String::new() }
+        let (values, label) = (Vec::new(), String::new());
+        Self { query: query.clone(), values, units_at_once: None, pays: false, prompt_hash: None, label }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
@@ -42,6 +46,7 @@ impl Step {
     fn of_method(mut self, role: &str, method: &Named) -> Self {
         self.prompt_hash.clone_from(&method.prompt_hash);
         self.units_at_once = method.asks.then_some(UNITS_WITH_MODEL);
+        self.pays = method.pays;
         // The token lookup is what a run does by itself: it needs no label.
         if method.method != TOKEN_LOOKUP {
             self.label.clone_from(&method.label);
@@ -66,6 +71,7 @@ impl Step {
         }
         let mut step = self.of_method("explainer", explainer).with("simulator_source", &simulator.source);
         step.values.push(("round".to_owned(), Parameter::Integer(round as i64)));
+        step.pays |= simulator.pays;
         step.label = format!("{}, round {round}", explainer.label);
         Ok(step)
     }
@@ -109,7 +115,7 @@ impl Files<'_> {
             "none" => step.label.clone(),
             calibration => format!("{}, {calibration}", simulator.label),
         };
-        Ok(Step { units_at_once: None, prompt_hash: None, label, ..step })
+        Ok(Step { units_at_once: None, pays: false, prompt_hash: None, label, ..step })
     }
 }
 
@@ -157,7 +163,7 @@ pub fn steps(queries: &[Query], settings: &Settings, methods: &Methods) -> Resul
             };
             steps.push(score("54_judgements")?);
             let scores = score("62_judgement_scores")?;
-            steps.push(Step { units_at_once: None, prompt_hash: None, ..scores });
+            steps.push(Step { units_at_once: None, pays: false, prompt_hash: None, ..scores });
         }
     }
     between(steps, queries, settings)

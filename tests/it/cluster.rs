@@ -6,10 +6,12 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use tempfile::TempDir;
 
+use crate::fault_server::FaultServer;
 use crate::support::{
-    LITTLE, SMALL, assert_same, clean, finish, little_corpus, little_file, neuronlake, ok, program, refused, run,
-    small_lake, values, written,
+    LITTLE, SMALL, assert_same, clean, finish, little_corpus, little_file, neuronlake, number, ok, program, refused,
+    run, small_lake, values, written,
 };
+use crate::{fake_model, language_models};
 
 /// A scheduler and its workers, until this is dropped.
 struct Cluster {
@@ -214,6 +216,40 @@ fn a_schedule_asks_the_workers_that_it_is_told_of() {
     assert_eq!(ran.code, Some(1), "{}{}", ran.text(), ran.err);
     assert!(ran.err.contains("127.0.0.1:9") || ran.err.contains("onnect"), "{}", ran.err);
     assert_eq!(local(path.join("lake").to_str().unwrap(), "SELECT count(*) AS n FROM scores"), "n\n0\n");
+}
+
+#[test]
+fn endpoints_are_asked_by_the_client_which_has_the_key_and_holds_the_budget() {
+    let folder = language_models::prepared();
+    let path = folder.path();
+    let lake = path.join("lake");
+    let lake = lake.to_str().unwrap();
+    // Workers without a key.
+    let cluster = Cluster::start(lake, 1);
+    let server = FaultServer::start(fake_model::answer);
+    let run = |budget: &str| {
+        let more = ["--engine", &cluster.engine, "--budget", budget];
+        language_models::ask(path, &server.url(), &[&language_models::ALL[..], &more].concat())
+    };
+    let stopped = run("3000tokens");
+    assert!(stopped.code == Some(1) && stopped.err.contains(" of 3000 tokens spent"), "{}", stopped.err);
+    let (prompt, completion) = fake_model::TOKENS;
+    assert!(server.asked().len() as i64 * (prompt + completion) <= 3000);
+    let ended = run("1usd");
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    // What each stage paid is told by its run, and makes up all that was paid.
+    let unpaid = "SELECT (SELECT sum(cost) FROM completions) - (SELECT sum(cost) FROM runs WHERE cost > 0) AS dollars,
+                  (SELECT count(*) FROM completions) AS n";
+    let told = local(lake, unpaid);
+    let (dollars, n) = told.lines().nth(1).and_then(|row| row.split_once(',')).unwrap();
+    assert_eq!(n.parse::<usize>().unwrap(), server.asked().len());
+    // The run that the budget stopped has no end, and no cost.
+    assert!(
+        dollars.parse::<f64>().unwrap() >= 0.0 && number(lake, "SELECT count(*) FROM runs WHERE cost > 0") >= 2,
+        "{told}"
+    );
+    // Scores are computed by the worker all the same.
+    assert!(cluster.results().iter().sum::<usize>() > 0);
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn prepared() -> tempfile::TempDir {
 }
 
 /// `neuronlake run` on few neurons, with the marked key.
-fn ask(folder: &Path, url: &str, more: &[&str]) -> Ran {
+pub(crate) fn ask(folder: &Path, url: &str, more: &[&str]) -> Ran {
     let mut command = program(folder);
     command.env("NEURONLAKE_API_KEY", KEY);
     finish(command.args(["run", "--lake", "lake", "--base-url", url]).args(FEW).args(more))

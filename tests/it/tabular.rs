@@ -50,7 +50,10 @@ fn a_lake_goes_out_as_parquet_and_comes_back_with_its_runs() {
     let own = |row: &String| row.contains("\"stage\":\"import_parquet\"");
     assert_eq!(back["runs"].iter().filter(|row| own(row)).count(), 2);
     back.get_mut("runs").unwrap().retain(|row| !own(row));
-    there.get_mut("runs").unwrap().retain(|row| back["runs"].contains(row));
+    // Nor does every window have a record.
+    for table in ["runs", "token_sequences"] {
+        there.get_mut(table).unwrap().retain(|row| back[table].contains(row));
+    }
     for table in TABLES {
         assert!(!there[table].is_empty(), "{table}");
         assert_eq!(there[table].len(), back[table].len(), "{table}");
@@ -85,7 +88,8 @@ fn explanations_with_scores_come_back_from_text_as_they_went_out() {
         let report = ok(folder, &["import", format, &first, "--lake", &lake]);
         assert_eq!(counted(&report, "explanations"), 16, "{report}");
         ok(folder, &[&["export", format, &second, "--lake", &lake], more].concat());
-        assert_eq!(read(folder, &first), read(folder, &second));
+        // Thousands of numbers: not to be printed.
+        assert!(read(folder, &first) == read(folder, &second), "{format}");
         let again = ok(folder, &["import", format, &first, "--lake", &lake]);
         assert_eq!((counted(&again, "units"), counted(&again, "skipped")), (0, 16), "{again}");
     }

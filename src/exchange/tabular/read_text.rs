@@ -1,10 +1,11 @@
 //! Explanations of anybody, one a line: labels by hand, a spreadsheet, what another program found.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::score_columns::score_of;
@@ -218,7 +219,7 @@ impl TextFile {
                 loop {
                     let (line, row) = match lines.next() {
                         Ok(None) => return Ok(()),
-                        Ok(Some((line, text))) => (line, loose_json::parse::<Row>(text).map_err(|e| e.to_string())),
+                        Ok(Some((line, text))) => (line, row_of(text).map_err(|error| error.to_string())),
                         // What follows in the file cannot be read.
                         Err((line, reason)) => return take(Err(Fault::in_line(&self.input.shown, line, reason))),
                     };
@@ -292,6 +293,16 @@ impl Written {
     }
 }
 
+/// An object's fields. Numbers stay text: the parser would round some of 17 digits to a neighbour.
+fn row_of(json: &[u8]) -> Result<Row, serde_json::Error> {
+    let fields: BTreeMap<String, Box<RawValue>> = loose_json::parse(json)?;
+    let value = |text: &str| match text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        true => Ok(Value::from(text)),
+        false => serde_json::from_str(text),
+    };
+    fields.into_iter().map(|(column, raw)| Ok((column, value(raw.get())?))).collect()
+}
+
 fn is_known(column: &str) -> bool {
     COLUMNS.contains(&column) || column == RECORDS || score_of(column).is_some()
 }
@@ -317,12 +328,10 @@ fn whole(row: &Row, column: &str) -> Result<Option<i32>, String> {
 fn number(value: &Value) -> Result<Option<f64>, String> {
     let number = match value {
         Value::Null => return Ok(None),
-        Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    // NaN is not at most 1 either.
-    number.filter(|number| number.is_finite() && *number <= 1.0).map(Some).ok_or_else(|| value.to_string())
+    number.filter(|number: &f64| number.is_finite() && *number <= 1.0).map(Some).ok_or_else(|| value.to_string())
 }
 
 #[derive(Deserialize)]
