@@ -33,8 +33,8 @@ from pathlib import Path
 from make_scores_lake import make
 
 STAGE = ["--model", "./model", "--corpus", "corpus.jsonl", "--from", "scores"]
-SUMS = ("SELECT count(*) AS rows, count(value) AS with_value, sum(round(value, 9)) AS value, sum(round(control, 9)) AS control, "
-        "sum(round(low, 9)) AS low, sum(round(high, 9)) AS high FROM scores")
+SUMS = ("SELECT count(*) AS rows, count(value) AS with_value, round(sum(value), 6) AS value, round(sum(control), 6) AS control, "
+        "round(sum(low), 6) AS low, round(sum(high), 6) AS high FROM scores")
 SMALL = "SELECT count(*) FROM simulations WHERE neuron < 10 AND sequence % 3 = 0"
 
 

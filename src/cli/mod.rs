@@ -52,7 +52,8 @@ pub fn main() -> ExitCode {
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     // Fails only when a pool exists, and this is the first thing that makes one.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(threads).thread_stack_size(STACK).enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return report(&Error::Output { source }),
     };
@@ -74,6 +75,10 @@ pub fn main() -> ExitCode {
         Err(error) => report(&error),
     }
 }
+
+/// Bytes of a thread's stack, of which memory holds what is used. Plans are taken apart by recursion, by crates that are built without optimisation:
+/// the two megabytes that threads have by themselves did not suffice for a scheduler that was sent the scores with ablation.
+const STACK: usize = 16 << 20;
 
 /// Waits for Ctrl-C; for ever at the SQL prompt, where the key stops a statement and not the program.
 async fn interrupted(command: &Command) {

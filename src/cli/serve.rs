@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::arguments::{Arguments, ExistingLake, positive};
 use super::language::LanguageArguments;
-use super::print;
+use super::{STACK, print};
 use crate::completions::permission::Permission;
 use crate::error::{Error, Result};
 use crate::models::cache::Models;
@@ -139,8 +139,9 @@ struct Engine {
 impl Engine {
     fn start(threads: Option<usize>) -> Result<Self> {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("engine").enable_all().build();
-        let runtime = runtime.map_err(|source| Error::Output { source })?;
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(threads).thread_stack_size(STACK).thread_name("engine").enable_all();
+        let runtime = runtime.build().map_err(|source| Error::Output { source })?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 }

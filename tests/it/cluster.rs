@@ -219,6 +219,21 @@ fn a_schedule_asks_the_workers_that_it_is_told_of() {
 }
 
 #[test]
+fn ablation_scores_of_workers_are_those_of_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let lake = path.join("lake").to_str().unwrap().to_owned();
+    little_corpus(path);
+    run(path, "whole", &[&LITTLE[..], &["--ablation"]].concat());
+    run(path, &lake, &[&LITTLE[..], &["--ablation", "--to", "simulations"]].concat());
+    let cluster = Cluster::start(&lake, 1);
+    run(path, &lake, &[&LITTLE[..], &["--ablation", "--engine", &cluster.engine]].concat());
+    assert_same(&values(path, &lake), &values(path, "whole"));
+    assert!(number(&lake, "SELECT count(value) FROM scores WHERE metric = 'ablation'") > 0);
+    assert!(cluster.results().iter().sum::<usize>() > 0, "workers computed something");
+}
+
+#[test]
 fn endpoints_are_asked_by_the_client_which_has_the_key_and_holds_the_budget() {
     let folder = language_models::prepared();
     let path = folder.path();
