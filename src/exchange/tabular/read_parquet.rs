@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
@@ -135,7 +136,8 @@ impl TableFile {
         let builder = ParquetRecordBatchStreamBuilder::new(file).await;
         let rows = builder.and_then(|builder| builder.with_batch_size(ROWS_AT_ONCE).build());
         let rows = rows.map_err(|error| bad(&path, &error))?;
-        check_batch(definition, &RecordBatch::new_empty(rows.schema().clone())).map_err(|error| bad(&path, &error))?;
+        check_batch(definition, &RecordBatch::new_empty(Arc::clone(rows.schema())))
+            .map_err(|error| bad(&path, &error))?;
         Ok(Self { path, definition, keys, rows })
     }
 }
