@@ -6,7 +6,7 @@
 
 Vectors are made by seed, as scripts/make_search_vectors.py makes them: real sentence vectors of SMALL_LAKE (which 'neuronlake index' embedded), each
 perturbed. They are written straight into the form that the index of LAKE has, a segment at a time, and never as a table: 384 bytes of products,
-48 of signs and 8 of scales a row, and 1,536 of floats as long as the index compares exactly (4 million rows). So ten million take 4.4 GB beside
+192 of what they leave, 48 of signs and 8 of scales a row, and 1,536 of floats as long as the index compares exactly (4 million rows). So ten million take 6.3 GB beside
 the texts (2.7 GB). The queries are vectors of rows, perturbed once more; a server in this script hands them out as embeddings, so that
 what is measured is 'SELECT ... FROM semantic_matches(...)', and hybrid.sql, as users ask them. Recall at 20 is against brute force over the vectors
 made again from the seed. Others get the same vectors and queries, one thread a query; their sizes and times to build are told.
@@ -51,14 +51,16 @@ def perturbed(vectors: np.ndarray, rng) -> np.ndarray:
 
 
 def write_segment(folder: Path, number: int, vectors: np.ndarray, floats: bool) -> None:
-    """The files of src/search/vectors.rs: bytes = round(x / scale) with scale = max |x| / 127, their error, signs in words of 64."""
+    """The files of src/search/vectors.rs: bytes = round(x / scale) with scale = max |x| / 127, their error, what they leave in 4 bits, signs in words of 64."""
     scales = (np.abs(vectors).max(axis=1) / np.float32(127)).astype(np.float32)
     quantised = np.clip(np.round(vectors / scales[:, None]), -127, 127).astype(np.int8)
+    levels = np.clip(np.round((vectors / scales[:, None] - quantised + 0.5) * 15), 0, 15).astype(np.uint8)
+    rests = levels[:, ::2] | levels[:, 1::2] << 4
     errors = np.linalg.norm(vectors - quantised * scales[:, None], axis=1).astype(np.float32)
     bits = np.zeros((len(vectors), -(-vectors.shape[1] // 64) * 64), np.uint8)
     bits[:, : vectors.shape[1]] = vectors > 0
     signs = np.packbits(bits, axis=1, bitorder="little")
-    for ending, values in [("bytes", quantised), ("scales", scales), ("errors", errors), ("signs", signs)]:
+    for ending, values in [("bytes", quantised), ("rests", rests), ("scales", scales), ("errors", errors), ("signs", signs)]:
         values.tofile(folder / f"vectors-{number}.{ending}")
     if floats:
         vectors.tofile(folder / f"vectors-{number}.floats")

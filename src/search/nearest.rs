@@ -3,8 +3,8 @@
 //! Exact: a first look at the bytes gives every row's product with a bound on its error. At least k rows reach the k-th largest
 //! lower end, so no row whose upper end lies below it can be among the first k; the others' products are computed from the floats.
 //!
-//! Approximate, past [`EXACT_ROWS`]: the rows whose signs differ least from the query's, [`OVERSAMPLING`] times as many as are wanted
-//! and one in [`ROWS_A_CANDIDATE`] at least, take the place of the first look. The program measures what this misses (`Index::recall`).
+//! Approximate, past [`EXACT_ROWS`]: the rows whose signs differ least from the query's, [`OVERSAMPLING`] times as many as are wanted,
+//! take the place of the first look. The program measures what this misses (`Index::recall`).
 
 use rayon::prelude::*;
 
@@ -20,12 +20,8 @@ pub(crate) const EXACT_ROWS: usize = 4_000_000;
 /// Rows looked at closely for each one wanted, where signs choose.
 const OVERSAMPLING: usize = 200;
 
-/// Rows looked at closely at least, where signs choose …
+/// Rows looked at closely at least, where signs choose.
 const LEAST_CANDIDATES: usize = 10_000;
-
-/// … and rows of which one is: the more rows there are, the more of them have as many signs in common with the query as the nearest. Ten
-/// thousand of ten million held .935 of the first twenty.
-const ROWS_A_CANDIDATE: usize = 200;
 
 /// Rows of one step of the first look: their results stay in the first-level cache.
 const STEP: usize = 1_024;
@@ -155,8 +151,7 @@ fn largest(numbers: impl Iterator<Item = f32>, k: usize) -> Vec<f32> {
 }
 
 fn by_signs(vectors: &[&Vectors], query: &QueryVector, selection: &Selection, k: usize) -> Vec<Vec<u32>> {
-    let n_rows: usize = vectors.iter().map(|vectors| vectors.scales.len()).sum();
-    let wanted = (k * OVERSAMPLING).max(LEAST_CANDIDATES).max(n_rows / ROWS_A_CANDIDATE);
+    let wanted = (k * OVERSAMPLING).max(LEAST_CANDIDATES);
     let n_bits = query.signs.len() * 64;
     let looked: Vec<Vec<u16>> = vectors.par_iter().zip(selection).map(|(v, s)| sign_look(v, query, s)).collect();
     let counts: Vec<Vec<usize>> = looked
