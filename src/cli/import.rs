@@ -251,7 +251,7 @@ fn bound(index: u32) -> i32 {
 }
 
 /// Replaces what a name gives of a method and the model behind it: `method@engine:model`, a method alone, or a model alone.
-fn name(given: &str, method: &mut String, model: &mut Option<String>) {
+pub(super) fn name(given: &str, method: &mut String, model: &mut Option<String>) {
     match given.split_once('@') {
         Some((named, behind)) => {
             named.clone_into(method);

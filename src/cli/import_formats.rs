@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::arguments::Arguments;
-use super::import::{ImportArguments, import_all, import_with};
+use super::import::{ImportArguments, import_all, import_with, name};
 use crate::error::Result;
 use crate::exchange::delphi::read::{Delphi, Latents, Settings as DelphiSettings};
 use crate::exchange::neuronpedia::layout::Selection;
@@ -87,6 +87,9 @@ pub(crate) struct ImportTransluce {
     common: ImportArguments,
 }
 
+/// The explainer of lines that name none.
+const IMPORTED: &str = "imported";
+
 #[derive(Debug, Args)]
 pub(crate) struct ImportText {
     /// A file, packed with gzip or not.
@@ -102,7 +105,7 @@ pub(crate) struct ImportText {
     #[arg(long, value_name = "NAME")]
     corpus: Option<String>,
     /// Who wrote the explanations of rows that do not say: a method of ours, or any name.
-    #[arg(long, value_name = "METHOD[@MODEL]", default_value = "imported")]
+    #[arg(long, value_name = "METHOD[@MODEL]", default_value = IMPORTED)]
     explainer: String,
     #[command(flatten)]
     common: ImportArguments,
@@ -148,19 +151,17 @@ pub(crate) async fn transluce(arguments: &Arguments, command: &ImportTransluce) 
 }
 
 pub(crate) async fn text(arguments: &Arguments, command: &ImportText, format: TextFormat) -> Result<()> {
-    let (folder, name) = command.file.rsplit_once('/').unwrap_or((".", &command.file));
+    let (folder, file) = command.file.rsplit_once('/').unwrap_or((".", &command.file));
     let folder = Source::open(if folder.is_empty() { "/" } else { folder }, command.common.concurrency)?;
-    let (explainer, explainer_model) = match command.explainer.split_once('@') {
-        Some((explainer, model)) => (explainer, Some(model.to_owned())),
-        None => (command.explainer.as_str(), None),
-    };
+    let (mut explainer, mut explainer_model) = (IMPORTED.to_owned(), None);
+    name(&command.explainer, &mut explainer, &mut explainer_model);
     let defaults = Defaults {
         model: command.model.clone(),
         hook_point: command.hook.clone(),
         corpus: command.corpus.clone(),
-        explainer: explainer.to_owned(),
+        explainer,
         explainer_model,
     };
-    let readers = TextReader::open(&folder, name, format, defaults).await?;
+    let readers = TextReader::open(&folder, file, format, defaults).await?;
     import_all(arguments, &command.common, readers.into_iter().map(Arc::new).collect()).await.map(drop)
 }

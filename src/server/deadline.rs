@@ -17,8 +17,9 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 use datafusion::physical_plan::unnest::UnnestExec;
+use tokio::time::error::Elapsed;
 
-use super::limits::LimitReached;
+use super::limits::{LimitReached, STALL};
 use crate::error::Error;
 
 /// When a query has to end: once it has computed for as long as it may, or once nobody reads it.
@@ -52,11 +53,19 @@ impl Deadline {
         end.saturating_sub(self.start.elapsed()).max(Duration::from_millis(1))
     }
 
-    /// Leaves out a time in which the query waited for its reader.
-    pub(super) fn waited(&self, time: Duration) {
+    /// Waits for the query's reader, for [`STALL`] at most, and leaves that time out: at once, because what the query computes ahead looks at the
+    /// clock meanwhile.
+    pub(super) async fn waiting<T>(&self, reader: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let begun = Instant::now();
+        self.move_end(|end| end.saturating_add(micros(STALL)));
+        let done = tokio::time::timeout(STALL, reader).await;
+        self.move_end(|end| end.saturating_sub(micros(STALL.saturating_sub(begun.elapsed()))));
+        done
+    }
+
+    fn move_end(&self, to: impl Fn(u64) -> u64) {
         // One that has ended stays so.
-        let later = |end: u64| (end > 0).then(|| end.saturating_add(micros(time)));
-        let _ = self.end.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let _ = self.end.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| (end > 0).then(|| to(end)));
     }
 
     /// The fault of a query that goes on behind it.

@@ -285,9 +285,8 @@ async fn feed(
         if rows > limits.rows {
             return Err(LimitReached::Rows { limit: limits.rows }.into());
         }
-        let begun = Instant::now();
-        match tokio::time::timeout(STALL, sender.send(Ok(batch))).await {
-            Ok(Ok(())) => deadline.waited(begun.elapsed()),
+        match deadline.waiting(sender.send(Ok(batch))).await {
+            Ok(Ok(())) => {}
             // The reader has gone.
             Ok(Err(_)) => return Ok(()),
             Err(_) => return Err(LimitReached::Stalled.into()),
