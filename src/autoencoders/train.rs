@@ -5,7 +5,7 @@
 //! table already are not written again by a training that goes on.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,16 @@ use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 use crate::functions::literal;
 use crate::hash;
+use crate::models::device::Device;
 use crate::models::latents::Place;
 use crate::session::Session;
 use crate::tables::runs::{RunRow, now};
 use crate::tables::writer::TableWriter;
+
+mod checkpoints;
+mod placed;
+
+use placed::Placed;
 
 /// Folder of trainings under way, inside the lake.
 const FOLDER: &str = "_training";
@@ -63,6 +69,8 @@ pub struct TrainSettings {
     pub measure_every: u64,
     /// Time between two checkpoints.
     pub checkpoint_every: Duration,
+    /// What computes the steps.
+    pub device: Device,
 }
 
 /// Told about a training as it goes.
@@ -103,6 +111,8 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
         return Err(AutoencoderError::StoreFile { path: settings.store.path().to_owned(), reason }.into());
     }
     check(&settings.wanted, &manifest, targets.as_ref())?;
+    let device = settings.device.open()?;
+    tracing::info!(device = placed::name(device.as_ref()), "training");
     let mut trained = Vec::new();
     let mut open = Vec::new();
     for wanted in &settings.wanted {
@@ -145,6 +155,7 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
         written,
         waiting: Vec::new(),
         last: vec![None; open.len()],
+        device: device.clone(),
         observer,
         handle: Handle::current(),
     };
@@ -157,7 +168,8 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
             input_hook_point: manifest.contents.hook_point.clone(),
             output_hook_point: targets.as_ref().unwrap_or(&manifest).contents.hook_point.clone(),
         };
-        let origin = origin(settings, &manifest, targets.as_ref(), &wanted, trainer.n_rows())?;
+        let device = placed::name(device.as_ref());
+        let origin = origin(settings, &manifest, targets.as_ref(), &wanted, &device, trainer.n_rows())?;
         publish(session, &model, &wanted.id, &place, &trainer.finish(), &origin, &run).await?;
         trained.push(Trained { id: wanted.id, last });
     }
@@ -227,6 +239,7 @@ fn origin(
     manifest: &Manifest,
     targets: Option<&Manifest>,
     wanted: &Wanted,
+    device: &str,
     n_tokens: u64,
 ) -> Result<Origin> {
     let k = match &wanted.config.method {
@@ -240,6 +253,7 @@ fn origin(
         "store": manifest.contents,
         "n_rows": manifest.n_rows,
         "shuffle_seed": settings.shuffle_seed,
+        "device": device,
     });
     add_targets(&mut parameters, settings, targets);
     Ok(Origin {
@@ -272,25 +286,28 @@ struct Work {
     written: Vec<u64>,
     waiting: Vec<StepRow>,
     last: Vec<Option<StepRow>>,
+    device: Option<candle_core::Device>,
     observer: Arc<dyn Observer>,
     handle: Handle,
 }
 
 impl Work {
     fn run(mut self, mut rows: Pairs) -> Result<(Vec<Trainer>, Vec<Option<StepRow>>)> {
-        let mut trainers = match self.newest_checkpoint()? {
-            Some(folder) => self.load(&folder)?,
+        let trainers = match checkpoints::newest(&self.folder)? {
+            Some(checkpoint) => checkpoints::load(&checkpoint, &self.wanted)?,
             None => self.begin(&mut rows)?,
         };
+        let placed = trainers.into_iter().map(|trainer| Placed::new(trainer, self.device.as_ref()));
+        let mut trainings = placed.collect::<Result<Vec<_>>>()?;
         let (n_steps, batch_rows) = (self.wanted[0].config.n_steps, self.wanted[0].config.batch_rows);
-        let mut step = trainers[0].n_steps();
+        let mut step = trainings[0].n_steps();
         self.observer.started(step, n_steps);
         let (mut checkpoint_at, mut measured_at) = (Instant::now(), None);
         while step < n_steps {
             let batch = rows.read(step * batch_rows as u64, batch_rows)?;
-            let mut metrics = Vec::with_capacity(trainers.len());
-            for trainer in &mut trainers {
-                metrics.push(trainer.step(batch).map_err(AutoencoderError::from)?);
+            let mut metrics = Vec::with_capacity(trainings.len());
+            for training in &mut trainings {
+                metrics.push(training.step(batch)?);
             }
             step += 1;
             self.observer.advanced(step);
@@ -303,10 +320,11 @@ impl Work {
             }
             if step == n_steps || checkpoint_at.elapsed() >= self.settings.checkpoint_every {
                 self.commit()?;
-                self.save(&trainers, step)?;
+                checkpoints::save(&self.folder, &self.wanted, &mut trainings, step)?;
                 checkpoint_at = Instant::now();
             }
         }
+        let trainers = trainings.into_iter().map(Placed::into_trainer).collect::<Result<Vec<_>>>()?;
         Ok((trainers, self.last))
     }
 
@@ -357,57 +375,5 @@ impl Work {
             writer.write(&batch).await?;
             writer.commit().await
         })
-    }
-
-    fn newest_checkpoint(&self) -> Result<Option<PathBuf>> {
-        let fault = |source| Error::File { path: self.folder.clone(), source };
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            entries => entries.map_err(fault)?,
-        };
-        let mut newest: Option<(u64, PathBuf)> = None;
-        for entry in entries {
-            let path = entry.map_err(fault)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if let Some(step) = name.strip_prefix("step-").and_then(|step| step.parse().ok()) {
-                newest = newest.max(Some((step, path)));
-            }
-        }
-        Ok(newest.map(|(_, path)| path))
-    }
-
-    fn load(&self, folder: &Path) -> Result<Vec<Trainer>> {
-        let load = |wanted: &Wanted| -> Result<Trainer> {
-            let trainer = Trainer::resume(&folder.join(&wanted.id)).map_err(AutoencoderError::from)?;
-            if *trainer.config() != wanted.config {
-                return Err(Error::internal(format!("checkpoint '{}' of other settings", folder.display())));
-            }
-            Ok(trainer)
-        };
-        self.wanted.iter().map(load).collect()
-    }
-
-    /// A checkpoint of all trainings, whole or not at all; the one before goes.
-    fn save(&self, trainers: &[Trainer], step: u64) -> Result<()> {
-        let partial = self.folder.join("partial");
-        let fault = |source| Error::File { path: partial.clone(), source };
-        match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
-            _ => {}
-        }
-        fs::create_dir_all(&partial).map_err(fault)?;
-        for (wanted, trainer) in self.wanted.iter().zip(trainers) {
-            trainer.checkpoint(&partial.join(&wanted.id)).map_err(AutoencoderError::from)?;
-        }
-        let before = self.newest_checkpoint()?;
-        let path = self.folder.join(format!("step-{step:012}"));
-        if before.as_ref() == Some(&path) {
-            return fs::remove_dir_all(&partial).map_err(fault);
-        }
-        fs::rename(&partial, &path).map_err(fault)?;
-        match before {
-            Some(before) => fs::remove_dir_all(&before).map_err(|source| Error::File { path: before.clone(), source }),
-            None => Ok(()),
-        }
     }
 }

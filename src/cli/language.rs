@@ -11,7 +11,8 @@ use crate::completions::http::Api;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::completions::limits::LimitOptions;
 use crate::error::Result;
-use crate::models::generation::placement::{Device, Placement, Precision};
+use crate::models::device::Device;
+use crate::models::generation::placement::{Placement, Precision};
 
 /// Where language models are, how fast they may be asked, and what they may cost.
 #[derive(Debug, Clone, Args)]

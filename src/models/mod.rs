@@ -3,7 +3,7 @@
 //! [`source`] says where a model is; `weights` reads its tensors by name and [`config`] its shape; `decoder` packs
 //! both for the `kernels`; [`forward`] runs a tile of token sequences and hands the values at [`hook_points`] to the
 //! caller; [`generation`] runs the same weights as a language model; [`tokenizer`] turns text into token ids; [`ablation`] runs
-//! a window again with some values replaced; [`latents`] are the sparse autoencoders of a lake, read at hook points of their own; [`splice`] replaces all values of a hook point; [`directions`] compares what units read and write; [`links`] tells what neurons are connected to; [`subject_model`] is all of it under one name. [`hub`] fetches models.
+//! a window again with some values replaced; [`latents`] are the sparse autoencoders of a lake, read at hook points of their own; [`splice`] replaces all values of a hook point; [`device`] says what computes; [`directions`] compares what units read and write; [`links`] tells what neurons are connected to; [`subject_model`] is all of it under one name. [`hub`] fetches models.
 //! Nothing here knows tables: a caller sees slices of f32.
 
 pub mod ablation;
@@ -11,6 +11,7 @@ pub mod cache;
 pub mod chat_files;
 pub mod config;
 mod decoder;
+pub mod device;
 pub mod directions;
 pub mod forward;
 pub mod generation;

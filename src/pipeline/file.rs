@@ -13,7 +13,8 @@ use crate::completions::http::Api;
 use crate::completions::language_models::LanguageModelOptions;
 use crate::error::{Error, Result};
 use crate::functions::FirstToken;
-use crate::models::generation::placement::{Device, Placement, Precision};
+use crate::models::device::Device;
+use crate::models::generation::placement::{Placement, Precision};
 use crate::neurons::selection::NeuronSelection;
 use crate::session::Engine;
 

@@ -48,6 +48,12 @@ pub enum Error {
         /// The loss.
         loss: f64,
     },
+    /// A computation on a device that failed: most often, its memory ran out.
+    #[error("device: {reason}")]
+    Device {
+        /// What the device says.
+        reason: String,
+    },
     /// Reading or writing a file.
     #[error("'{path}'")]
     Io {

@@ -19,5 +19,7 @@ pub(crate) mod update;
 
 pub mod trainer;
 
+pub mod device;
+
 pub mod checkpoint;
 pub mod feed;

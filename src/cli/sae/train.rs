@@ -17,6 +17,7 @@ use crate::activation_store::shuffle::ShuffleOptions;
 use crate::autoencoders::rows::{StepRow, snake_case};
 use crate::autoencoders::train::{Observer, TrainSettings, Trained, Wanted};
 use crate::error::{Error, Result};
+use crate::models::device::Device;
 use crate::session::SessionOptions;
 
 /// What is trained.
@@ -126,6 +127,10 @@ pub(crate) struct Train {
     /// Seconds between two checkpoints: what a kill costs.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     checkpoint_every: u64,
+    /// What computes: cpu, cuda or cuda:NUMBER, or auto, which takes the first CUDA device where the program was built with CUDA and
+    /// there is one.
+    #[arg(long, env = "NEURONLAKE_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    device: Device,
     #[command(flatten)]
     lake: ExistingLake,
 }
@@ -145,6 +150,7 @@ fn magnitude(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> {
+    command.device.check()?;
     let lake = command.lake.open().await?;
     let store = chosen(&lake, command.store.as_deref())?;
     let manifest = store.whole()?;
@@ -177,6 +183,7 @@ pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> 
         wanted,
         measure_every: command.measure_every as u64,
         checkpoint_every: Duration::from_secs(command.checkpoint_every),
+        device: command.device,
     };
     let shown = Arc::new(Shown::new(arguments.verbosity()));
     let observer: Arc<dyn Observer> = Arc::clone(&shown) as Arc<dyn Observer>;

@@ -53,7 +53,6 @@ impl Loaded {
         let mut add = |i: usize, draft: Draft<'_>| replies[i] = Some(Ok(draft.into_reply()));
         let ran = match &self.backend {
             Backend::Cpu => self.draw(&mut Extender::new(&self.model), &prompts, &mut drafts, &mut add, stopped),
-            #[cfg(any(test, feature = "cuda"))]
             Backend::Device(decoder) => {
                 decoder.runner().and_then(|mut runner| self.draw(&mut runner, &prompts, &mut drafts, &mut add, stopped))
             }

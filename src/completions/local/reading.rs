@@ -128,7 +128,6 @@ impl Loaded {
         let mut add = |i: usize, values: Found| found[i] = Some(Ok(values));
         let ran = match &self.backend {
             Backend::Cpu => read(&mut Extender::new(&self.model), &prompts, &places, &mut add, stopped),
-            #[cfg(any(test, feature = "cuda"))]
             Backend::Device(decoder) => {
                 decoder.runner().and_then(|mut runner| read(&mut runner, &prompts, &places, &mut add, stopped))
             }

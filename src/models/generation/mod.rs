@@ -5,7 +5,6 @@
 //! [`placement`] says so. [`prefix_tree`] runs token sequences with common beginnings, each beginning once; [`sampling`] picks
 //! tokens.
 
-#[cfg(any(test, feature = "cuda"))]
 pub mod device;
 pub mod extension;
 pub mod key_values;

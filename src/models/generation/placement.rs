@@ -3,23 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[cfg(any(test, feature = "cuda"))]
 use super::device::decoder::DeviceDecoder;
 use crate::error::device::DeviceError;
 use crate::error::{Error, Result};
+use crate::models::device::Device;
 use crate::models::subject_model::SubjectModel;
-
-/// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// The first CUDA device where the program can use one, else the processor.
-    #[default]
-    Auto,
-    /// The processor.
-    Cpu,
-    /// The CUDA device of a number.
-    Cuda(usize),
-}
 
 /// Type of the weights, keys and values on a GPU. Sums, norms and the residual stream are f32 in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +36,6 @@ pub enum Backend {
     /// The processor, with the subject model's own weights.
     Cpu,
     /// A device that has a copy of the weights.
-    #[cfg(any(test, feature = "cuda"))]
     Device(Box<DeviceDecoder>),
 }
 
@@ -58,10 +45,9 @@ impl Placement {
     /// # Errors
     /// [`DeviceError::NotBuilt`], [`DeviceError::Precision`].
     pub fn check(self) -> Result<()> {
-        let built = cfg!(feature = "cuda");
+        self.device.check()?;
         match self.device {
-            Device::Cuda(_) if !built => Err(DeviceError::NotBuilt { device: self.device.to_string() }.into()),
-            Device::Auto if built => Ok(()),
+            Device::Auto if cfg!(feature = "cuda") => Ok(()),
             Device::Cpu | Device::Auto if self.precision != Precision::F32 => {
                 Err(DeviceError::Precision { precision: self.precision.to_string() }.into())
             }
@@ -78,78 +64,26 @@ impl Backend {
     /// [`DeviceError::Computation`] if its memory does not hold the weights.
     pub fn open(model: &SubjectModel, placement: Placement) -> Result<Self> {
         placement.check()?;
-        Self::open_checked(model, placement)
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    fn open_checked(_: &SubjectModel, _: Placement) -> Result<Self> {
-        Ok(Self::Cpu)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn open_checked(model: &SubjectModel, placement: Placement) -> Result<Self> {
-        let number = match placement.device {
-            Device::Cpu => return Ok(Self::Cpu),
-            Device::Auto => 0,
-            Device::Cuda(number) => number,
-        };
-        match candle_core::Device::new_cuda(number) {
-            Ok(device) => {
-                let decoder = DeviceDecoder::upload(model, &device, placement.precision)?;
-                tracing::info!(device = number, precision = %placement.precision, "language model on a CUDA device");
-                Ok(Self::Device(Box::new(decoder)))
-            }
-            Err(error) if placement.device == Device::Auto => {
-                tracing::info!(
-                    reason = super::device::reason(&error),
-                    "no CUDA device: language model on the processor"
-                );
+        match placement.device.open()? {
+            Some(device) => Self::on_device(model, &device, placement.precision),
+            None => {
                 Placement { device: Device::Cpu, ..placement }.check()?;
                 Ok(Self::Cpu)
             }
-            Err(error) => Err(DeviceError::NotFound {
-                device: placement.device.to_string(),
-                reason: super::device::reason(&error),
-            }
-            .into()),
         }
+    }
+
+    fn on_device(model: &SubjectModel, device: &candle_core::Device, precision: Precision) -> Result<Self> {
+        let decoder = DeviceDecoder::upload(model, device, precision)?;
+        tracing::info!(device = ?device.location(), %precision, "language model on a device");
+        Ok(Self::Device(Box::new(decoder)))
     }
 
     /// The precision that replies come from.
     pub fn precision(&self) -> Precision {
         match self {
             Self::Cpu => Precision::F32,
-            #[cfg(any(test, feature = "cuda"))]
             Self::Device(decoder) => decoder.precision(),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let fault = || Error::Argument {
-            argument: "--device".to_owned(),
-            expected: "auto, cpu, cuda or cuda:NUMBER".to_owned(),
-            got: text.to_owned(),
-        };
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", number)) => number.parse().map(Self::Cuda).map_err(|_| fault()),
-            _ => Err(fault()),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }

@@ -25,7 +25,6 @@ impl RotaryTable {
     }
 
     /// Cosines and sines of every position, `[n_positions, half]` each, and how many of each a position has.
-    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn tables(&self) -> (&[f32], &[f32], usize) {
         (&self.cos, &self.sin, self.half)
     }

@@ -2,7 +2,7 @@
 
 use super::config::{DecoderNorm, Method, TrainingConfig};
 use super::initialize::initial;
-use super::losses::{Terms, squares_about_mean, terms};
+use super::losses::{Parts, Terms, squares_about_mean, terms};
 use super::parameters::Parameters;
 use super::select::{Dead, Selected, select};
 use super::update::{fused_step, gradients, renormalize, scaled_step};
@@ -171,12 +171,8 @@ impl<T: Number> Trainer<T> {
     pub fn step(&mut self, batch: Batch<'_, T>) -> Result<StepMetrics> {
         let prepared = self.prepare(batch)?;
         let (terms, selected) = self.terms(&prepared);
-        let parts = terms.parts;
-        if !parts.loss.is_finite() {
-            return Err(Error::Diverged { step: self.state.step, loss: parts.loss });
-        }
-        let learning_rate = self.config.learning_rate(self.state.step);
-        let step = self.adam_step(learning_rate);
+        self.check_finite(terms.parts.loss)?;
+        let step = self.adam_step();
         let mut gradient_norm = None;
         if let Some(limit) = self.config.adam.clip_norm {
             let mut gradients = gradients(&self.config, &mut self.parameters, &terms, &prepared.inputs);
@@ -204,10 +200,27 @@ impl<T: Number> Trainer<T> {
             );
         }
         let n_rows = (prepared.inputs.len() / self.config.n_inputs) as u64;
-        for (rows, fired) in self.rows_since_fired.iter_mut().zip(&terms.fired) {
+        Ok(self.advance(&terms.parts, &terms.fired, selected.smallest_kept, n_rows, gradient_norm))
+    }
+
+    /// Refuses a loss that is not a number, before anything is changed.
+    pub(crate) fn check_finite(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { step: self.state.step, loss }) }
+    }
+
+    /// Counts a step whose weights were changed: rows since latents fired, the running mean of the smallest value kept.
+    pub(crate) fn advance(
+        &mut self,
+        parts: &Parts,
+        fired: &[bool],
+        smallest_kept: Option<f64>,
+        n_rows: u64,
+        gradient_norm: Option<f64>,
+    ) -> StepMetrics {
+        for (rows, fired) in self.rows_since_fired.iter_mut().zip(fired) {
             *rows = if *fired { 0 } else { *rows + n_rows };
         }
-        if let Some(smallest) = selected.smallest_kept {
+        if let Some(smallest) = smallest_kept {
             self.state.threshold += THRESHOLD_RATE * (smallest - self.state.threshold);
             self.state.threshold_updates += 1;
             self.state.last_threshold = smallest;
@@ -222,11 +235,11 @@ impl<T: Number> Trainer<T> {
             penalty: parts.penalty,
             mean_firings: parts.mean_firings,
             dead_share: self.dead_share(),
-            learning_rate,
+            learning_rate: self.config.learning_rate(self.state.step),
             gradient_norm,
         };
         self.state.step += 1;
-        Ok(metrics)
+        metrics
     }
 
     /// Loss and gradients of a batch, written out and nothing changed: for comparison with automatic differentiation.
@@ -263,8 +276,25 @@ impl<T: Number> Trainer<T> {
         Ok(())
     }
 
+    /// Inputs and targets of a batch, normalised.
+    pub(crate) fn normalized(&self, batch: Batch<'_, T>) -> Result<(Vec<T>, Vec<T>)> {
+        normalized(&self.config, batch)
+    }
+
+    /// One over the variance of the sample's targets.
+    pub(crate) fn mse_scale(&self) -> f64 {
+        self.state.mse_scale
+    }
+
+    /// 0 for every latent that is dead and minus infinity for the others; `None` while none is dead.
+    pub(crate) fn dead_offsets(&self) -> Option<Vec<T>> {
+        let dead = |rows: &u64| *rows > self.config.dead_after_rows;
+        let offset = |rows| if dead(rows) { T::ZERO } else { -T::INFINITY };
+        self.rows_since_fired.iter().any(dead).then(|| self.rows_since_fired.iter().map(offset).collect())
+    }
+
     fn prepare(&self, batch: Batch<'_, T>) -> Result<Prepared<T>> {
-        let (mut inputs, targets) = normalized(&self.config, batch)?;
+        let (mut inputs, targets) = self.normalized(batch)?;
         if self.config.decoder_bias == DecoderBias::Subtracted {
             subtract_from_rows(&self.parameters.b_dec, &mut inputs);
         }
@@ -283,8 +313,9 @@ impl<T: Number> Trainer<T> {
         (terms, selected)
     }
 
-    fn adam_step(&self, learning_rate: f64) -> AdamStep<T> {
+    pub(crate) fn adam_step(&self) -> AdamStep<T> {
         let adam = self.config.adam;
+        let learning_rate = self.config.learning_rate(self.state.step);
         let t = (self.state.step + 1) as f64;
         AdamStep {
             beta1: T::of(adam.beta1),

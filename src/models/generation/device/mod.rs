@@ -11,14 +11,7 @@ pub(crate) mod rows;
 pub(crate) mod weights;
 
 use crate::error::device::DeviceError;
-
-/// What a device says, without candle's backtrace.
-pub(super) fn reason(error: &candle_core::Error) -> String {
-    match error {
-        candle_core::Error::WithBacktrace { inner, .. } => reason(inner),
-        other => other.to_string(),
-    }
-}
+use crate::models::device::reason;
 
 /// A computation's fault, as ours.
 fn fault(error: candle_core::Error) -> DeviceError {

@@ -3,18 +3,7 @@
 use super::*;
 
 #[test]
-fn devices_and_precisions_are_written_as_they_are_read() {
-    for (text, device) in
-        [("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda:0", Device::Cuda(0)), ("cuda:12", Device::Cuda(12))]
-    {
-        assert_eq!((text.parse::<Device>().unwrap(), device.to_string().as_str()), (device, text));
-    }
-    assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
-    for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "CUDA"] {
-        let error = text.parse::<Device>().unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert_eq!(error.to_string(), format!("--device: expected auto, cpu, cuda or cuda:NUMBER, got '{text}'"));
-    }
+fn precisions_are_written_as_they_are_read() {
     for (text, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16), ("f16", Precision::F16)] {
         assert_eq!((text.parse::<Precision>().unwrap(), precision.to_string().as_str()), (precision, text));
     }
