@@ -33,6 +33,8 @@ use crate::tables::writer::TableWriter;
 
 mod checkpoints;
 mod placed;
+#[cfg(test)]
+mod tests;
 
 use placed::Placed;
 

@@ -178,6 +178,8 @@ fn a_training_that_was_killed_ends_with_the_same_bits() {
     ok(folder.path(), &killed);
     let weights = |id: &str| files(&lake.join("_sparse_autoencoders").join(id))["sae.safetensors"].clone();
     assert!(weights("killed") == weights("once"), "not the same bits");
+    let device = "SELECT count(*) FROM sparse_autoencoders WHERE parameters LIKE '%\"device\":\"cpu\"%'";
+    assert!(number(lake_text, device) >= 2, "what computed is kept");
     // Each measured step stands in the table once, and says the same.
     let steps = |id: &str| {
         cells(
@@ -190,6 +192,15 @@ fn a_training_that_was_killed_ends_with_the_same_bits() {
     assert_eq!(steps("killed"), steps("once"));
     assert!((steps("killed").len() as i64) > written, "the kill came before the end");
     assert!(!lake.join("_training").read_dir().unwrap().any(|_| true), "nothing is left of the training");
+}
+
+#[test]
+fn a_gpu_that_the_program_was_not_built_for_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(folder.path(), &["sae", "train", "--latents", "64", "--lake", "none", "--device", "cuda:1"], 2);
+    assert!(error.contains("'cuda:1': this program was built without CUDA"), "{error}");
+    let error = refused(folder.path(), &["sae", "train", "--latents", "64", "--lake", "none", "--device", "gpu"], 2);
+    assert!(error.contains("expected auto, cpu, cuda or cuda:NUMBER, got 'gpu'"), "{error}");
 }
 
 #[test]

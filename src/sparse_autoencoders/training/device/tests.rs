@@ -60,7 +60,8 @@ fn difference<T: Number>(ours: &Parameters<T>, theirs: &Parameters<T>, tolerance
             return Some(format!("{name}: {} values, {}", ours.len(), theirs.len()));
         }
         for (at, (a, b)) in ours.iter().zip(theirs).enumerate() {
-            if !((a.wide() - b.wide()).abs() <= tolerance * a.wide().abs().max(1.0)) {
+            let distance = (a.wide() - b.wide()).abs() / a.wide().abs().max(1.0);
+            if distance.is_nan() || distance > tolerance {
                 return Some(format!("{name}[{at}]: {a}, {b}"));
             }
         }
