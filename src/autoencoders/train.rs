@@ -14,6 +14,7 @@ use arrow::datatypes::Int64Type;
 use serde_json::json;
 use sparse_autoencoders::autoencoder::DecoderBias;
 use sparse_autoencoders::training::config::{Method, TrainingConfig};
+use sparse_autoencoders::training::placed::{Placed, device_name};
 use sparse_autoencoders::training::trainer::{StepMetrics, Trainer};
 use tokio::runtime::Handle;
 
@@ -25,18 +26,15 @@ use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 use crate::functions::literal;
 use crate::hash;
-use crate::models::device::Device;
+use crate::models::device::{Accelerator, Device};
 use crate::models::latents::Place;
 use crate::session::Session;
 use crate::tables::runs::{RunRow, now};
 use crate::tables::writer::TableWriter;
 
 mod checkpoints;
-mod placed;
 #[cfg(test)]
 mod tests;
-
-use placed::Placed;
 
 /// Folder of trainings under way, inside the lake.
 const FOLDER: &str = "_training";
@@ -114,7 +112,7 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
     }
     check(&settings.wanted, &manifest, targets.as_ref())?;
     let device = settings.device.open()?;
-    tracing::info!(device = placed::name(device.as_ref()), "training");
+    tracing::info!(device = device_name(device.as_ref()), "training");
     let mut trained = Vec::new();
     let mut open = Vec::new();
     for wanted in &settings.wanted {
@@ -170,7 +168,7 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
             input_hook_point: manifest.contents.hook_point.clone(),
             output_hook_point: targets.as_ref().unwrap_or(&manifest).contents.hook_point.clone(),
         };
-        let device = placed::name(device.as_ref());
+        let device = device_name(device.as_ref());
         let origin = origin(settings, &manifest, targets.as_ref(), &wanted, &device, trainer.n_rows())?;
         publish(session, &model, &wanted.id, &place, &trainer.finish(), &origin, &run).await?;
         trained.push(Trained { id: wanted.id, last });
@@ -288,7 +286,7 @@ struct Work {
     written: Vec<u64>,
     waiting: Vec<StepRow>,
     last: Vec<Option<StepRow>>,
-    device: Option<candle_core::Device>,
+    device: Option<Accelerator>,
     observer: Arc<dyn Observer>,
     handle: Handle,
 }
@@ -300,7 +298,7 @@ impl Work {
             None => self.begin(&mut rows)?,
         };
         let placed = trainers.into_iter().map(|trainer| Placed::new(trainer, self.device.as_ref()));
-        let mut trainings = placed.collect::<Result<Vec<_>>>()?;
+        let mut trainings = placed.collect::<Result<Vec<_>, _>>().map_err(AutoencoderError::from)?;
         let (n_steps, batch_rows) = (self.wanted[0].config.n_steps, self.wanted[0].config.batch_rows);
         let mut step = trainings[0].n_steps();
         self.observer.started(step, n_steps);
@@ -309,7 +307,7 @@ impl Work {
             let batch = rows.read(step * batch_rows as u64, batch_rows)?;
             let mut metrics = Vec::with_capacity(trainings.len());
             for training in &mut trainings {
-                metrics.push(training.step(batch)?);
+                metrics.push(training.step(batch).map_err(AutoencoderError::from)?);
             }
             step += 1;
             self.observer.advanced(step);
@@ -326,8 +324,8 @@ impl Work {
                 checkpoint_at = Instant::now();
             }
         }
-        let trainers = trainings.into_iter().map(Placed::into_trainer).collect::<Result<Vec<_>>>()?;
-        Ok((trainers, self.last))
+        let trainers = trainings.into_iter().map(Placed::into_trainer).collect::<Result<Vec<_>, _>>();
+        Ok((trainers.map_err(AutoencoderError::from)?, self.last))
     }
 
     /// Weights before the first step, from the first rows of the store.

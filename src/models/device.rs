@@ -18,6 +18,9 @@ pub enum Device {
     Cuda(usize),
 }
 
+/// A device that was opened.
+pub type Accelerator = candle_core::Device;
+
 impl Device {
     /// Refuses what this program can never do, before anything is loaded.
     ///
@@ -30,29 +33,29 @@ impl Device {
         }
     }
 
-    /// The device as candle knows it; `None` is the processor.
+    /// Opens the device; `None` is the processor.
     ///
     /// # Errors
     /// As [`Device::check`]; [`DeviceError::NotFound`] for a GPU that was asked for and is not there.
-    pub fn open(self) -> Result<Option<candle_core::Device>> {
+    pub fn open(self) -> Result<Option<Accelerator>> {
         self.check()?;
         self.open_checked()
     }
 
     #[cfg(not(feature = "cuda"))]
     #[expect(clippy::unnecessary_wraps, reason = "with CUDA a device may not be there")]
-    fn open_checked(self) -> Result<Option<candle_core::Device>> {
+    fn open_checked(self) -> Result<Option<Accelerator>> {
         Ok(None)
     }
 
     #[cfg(feature = "cuda")]
-    fn open_checked(self) -> Result<Option<candle_core::Device>> {
+    fn open_checked(self) -> Result<Option<Accelerator>> {
         let number = match self {
             Self::Cpu => return Ok(None),
             Self::Auto => 0,
             Self::Cuda(number) => number,
         };
-        match candle_core::Device::new_cuda(number) {
+        match Accelerator::new_cuda(number) {
             Ok(device) => Ok(Some(device)),
             Err(error) if self == Self::Auto => {
                 tracing::info!(reason = reason(&error), "no CUDA device: computing on the processor");

@@ -20,6 +20,7 @@ pub(crate) mod update;
 pub mod trainer;
 
 pub mod device;
+pub mod placed;
 
 pub mod checkpoint;
 pub mod feed;

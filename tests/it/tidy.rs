@@ -249,9 +249,8 @@ fn each_layer_knows_only_its_own_libraries() {
             outside("src/sparse_autoencoders/"),
         ),
     );
-    // Pickles and arrays of others are parsed with candle's readers.
-    let candle = |path: &str| path.starts_with("src/models/") || path.starts_with("src/sparse_autoencoders/formats/");
-    none("only src/models/ and the readers of autoencoders know candle", &uses(&all, &["candle_"], candle));
+    let candle = |path: &str| path.starts_with("src/models/") || path.starts_with("src/sparse_autoencoders/");
+    none("only models and autoencoders know candle", &uses(&all, &["candle_"], candle));
     none(
         "nothing imports the command line",
         &uses(&all, &["crate::cli", "neuronlake::cli"], |path| path.starts_with("src/cli/") || path == "src/main.rs"),

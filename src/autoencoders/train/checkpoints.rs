@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sparse_autoencoders::training::placed::Placed;
 use sparse_autoencoders::training::trainer::Trainer;
 
 use super::Wanted;
-use super::placed::Placed;
 use crate::error::autoencoder::AutoencoderError;
 use crate::error::{Error, Result};
 
@@ -50,7 +50,8 @@ pub(super) fn save(folder: &Path, wanted: &[Wanted], trainings: &mut [Placed], s
     }
     fs::create_dir_all(&partial).map_err(fault)?;
     for (wanted, training) in wanted.iter().zip(trainings) {
-        training.fetch()?.checkpoint(&partial.join(&wanted.id)).map_err(AutoencoderError::from)?;
+        let trainer = training.fetch().map_err(AutoencoderError::from)?;
+        trainer.checkpoint(&partial.join(&wanted.id)).map_err(AutoencoderError::from)?;
     }
     let before = newest(folder)?;
     let path = folder.join(format!("step-{step:012}"));

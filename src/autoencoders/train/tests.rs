@@ -1,6 +1,5 @@
 //! Trainings on a device, which tests of the program do not reach without a GPU: here it is candle's processor device.
 
-use candle_core::Device;
 use sparse_autoencoders::training::trainer::Batch;
 
 use super::*;
@@ -28,7 +27,7 @@ fn a_training_on_a_device_goes_on_from_its_checkpoint() {
     let begun: Vec<Trainer> =
         wanted.iter().map(|wanted| Trainer::new(wanted.config.clone(), Batch::of(&sample)).unwrap()).collect();
     let place = |trainers: Vec<Trainer>| -> Vec<Placed> {
-        trainers.into_iter().map(|trainer| Placed::new(trainer, Some(&Device::Cpu)).unwrap()).collect()
+        trainers.into_iter().map(|trainer| Placed::new(trainer, Some(&Accelerator::Cpu)).unwrap()).collect()
     };
     let step = |placed: &mut [Placed], batch: &[f32]| {
         for training in placed {
@@ -56,5 +55,5 @@ fn a_training_on_a_device_goes_on_from_its_checkpoint() {
         let weights = once.parameters().w_enc.iter().zip(&elsewhere.parameters().w_enc);
         assert!(weights.into_iter().all(|(a, b)| (a - b).abs() < 1e-5), "the processor goes elsewhere");
     }
-    assert_eq!((placed::name(Some(&Device::Cpu)), placed::name(None)), ("cpu".to_owned(), "cpu".to_owned()));
+    assert_eq!((device_name(Some(&Accelerator::Cpu)), device_name(None)), ("cpu".to_owned(), "cpu".to_owned()));
 }

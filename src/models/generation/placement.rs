@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::device::decoder::DeviceDecoder;
 use crate::error::device::DeviceError;
 use crate::error::{Error, Result};
-use crate::models::device::Device;
+use crate::models::device::{Accelerator, Device};
 use crate::models::subject_model::SubjectModel;
 
 /// Type of the weights, keys and values on a GPU. Sums, norms and the residual stream are f32 in each.
@@ -73,7 +73,7 @@ impl Backend {
         }
     }
 
-    fn on_device(model: &SubjectModel, device: &candle_core::Device, precision: Precision) -> Result<Self> {
+    fn on_device(model: &SubjectModel, device: &Accelerator, precision: Precision) -> Result<Self> {
         let decoder = DeviceDecoder::upload(model, device, precision)?;
         tracing::info!(device = ?device.location(), %precision, "language model on a device");
         Ok(Self::Device(Box::new(decoder)))
