@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::arguments::{Arguments, ExistingLake};
+use super::arguments::{Arguments, ExistingLake, gib};
 use super::print;
 use super::progress::StageProgress;
 use super::run::{pipeline_session, run_pipeline};
@@ -108,8 +108,8 @@ struct ShuffleCommand {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Memory that the shuffle may take, in GiB.
-    #[arg(long, default_value_t = 2.0, value_name = "GIB")]
-    memory: f64,
+    #[arg(long, default_value = "2", value_name = "GIB", value_parser = gib)]
+    memory: usize,
     #[command(flatten)]
     lake: ExistingLake,
 }
@@ -219,15 +219,8 @@ fn stored(stores: &[Stored]) -> String {
 }
 
 async fn shuffle_rows(arguments: &Arguments, command: &ShuffleCommand) -> Result<()> {
-    if !(command.memory > 0.0 && command.memory < 1e6) {
-        return Err(Error::Argument {
-            argument: "--memory".to_owned(),
-            expected: "a number of GiB above 0".to_owned(),
-            got: command.memory.to_string(),
-        });
-    }
     let store = chosen(&command.lake.open().await?, command.name.as_deref())?;
-    let options = ShuffleOptions { seed: command.seed, memory_limit: (command.memory * f64::from(1 << 30)) as usize };
+    let options = ShuffleOptions { seed: command.seed, memory_limit: command.memory };
     let done = shuffle_store(arguments, store.clone(), options).await?;
     if !arguments.quiet {
         let (n_rows, n_files) = (HumanCount(done.n_rows()), done.rows.len());

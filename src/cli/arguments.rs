@@ -202,8 +202,8 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) encode: bool,
     /// Memory for the state of a pass, in GiB; hook points that do not fit take another pass.
-    #[arg(long, default_value_t = 4.0, value_name = "GIB")]
-    pub(crate) memory: f64,
+    #[arg(long, default_value = "4", value_name = "GIB", value_parser = gib)]
+    pub(crate) memory: usize,
     /// Seed of every draw.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
@@ -288,6 +288,9 @@ pub(crate) struct Sql {
     /// Where the query is computed: 'local', or the workers of a scheduler, as in 'ballista://127.0.0.1:50050'.
     #[arg(long, default_value = "local", value_name = "ENGINE")]
     pub(crate) engine: Engine,
+    /// GiB that sorts, joins and aggregates may hold; sorts and aggregates that need more go through the disk, joins end with an error.
+    #[arg(long, default_value = "2", value_name = "GIB", value_parser = gib)]
+    pub(crate) memory: usize,
     #[command(flatten)]
     pub(crate) lake: ExistingLake,
     #[command(flatten)]
@@ -405,6 +408,14 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(format!("expected a whole number above 0, got '{text}'")),
+    }
+}
+
+/// Bytes of a number of GiB.
+pub(crate) fn gib(text: &str) -> Result<usize, String> {
+    match text.parse::<f64>() {
+        Ok(gib) if gib > 0.0 && gib < 1e6 => Ok((gib * f64::from(1 << 30)) as usize),
+        _ => Err(format!("expected a number of GiB above 0, got '{text}'")),
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{Arguments, ExistingLake, positive};
+use super::arguments::{Arguments, ExistingLake, gib, positive};
 use super::language::LanguageArguments;
-use super::serve::{bytes, interrupted};
+use super::serve::interrupted;
 use super::{open, print};
 use crate::distributed;
 use crate::distributed::worker::WorkerOptions;
@@ -44,8 +44,8 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "N", value_parser = positive)]
     tasks: Option<usize>,
     /// GiB that the sorts, joins and aggregates of all tasks may hold.
-    #[arg(long, default_value_t = 2.0, value_name = "GIB")]
-    memory: f64,
+    #[arg(long, default_value = "2", value_name = "GIB", value_parser = gib)]
+    memory: usize,
     /// Folder for what stages hand to each other and for what does not fit into memory [default: one that is removed at the end].
     #[arg(long, value_name = "FOLDER")]
     work: Option<PathBuf>,
@@ -98,7 +98,7 @@ pub(crate) async fn worker(arguments: &Arguments, command: &Worker) -> Result<()
         scheduler: command.scheduler,
         listen: command.listen,
         tasks: command.tasks.or(arguments.threads).unwrap_or_else(cores),
-        memory: bytes("--memory", command.memory)? as u64,
+        memory: command.memory as u64,
         work: own.path.clone(),
     };
     print(&format!("worker: {} at a time for ballista://{}\n", options.tasks, options.scheduler))?;

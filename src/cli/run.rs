@@ -135,9 +135,6 @@ fn settings(command: &Run) -> Result<Settings> {
     {
         return Err(argument("--firings-above", "a quantile from 0 to 1, such as 0.99", level.to_string()));
     }
-    if !(command.memory > 0.0 && command.memory < 1e6) {
-        return Err(argument("--memory", "a number of GiB above 0", command.memory.to_string()));
-    }
     Ok(Settings {
         model: command.model.clone(),
         corpus: command.corpus.clone(),
@@ -162,7 +159,7 @@ fn settings(command: &Run) -> Result<Settings> {
         force: command.force,
         firings_above: command.firings_above,
         encode: command.encode,
-        memory_limit: (command.memory * f64::from(1 << 30)) as usize,
+        memory_limit: command.memory,
         from: command.from.clone(),
         to: command.to.clone(),
         queries: command.queries.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::arguments::{Arguments, ExistingLake, positive};
+use super::arguments::{Arguments, ExistingLake, gib, positive};
 use super::language::LanguageArguments;
 use super::{STACK, print};
 use crate::completions::permission::Permission;
@@ -49,8 +49,8 @@ pub(crate) struct Serve {
     #[arg(long)]
     allow_spend: bool,
     /// GiB that the sorts, joins and aggregates of one query may hold.
-    #[arg(long, default_value_t = 1.0, value_name = "GIB")]
-    query_memory: f64,
+    #[arg(long, default_value = "1", value_name = "GIB", value_parser = gib)]
+    query_memory: usize,
     /// Seconds that one query may compute.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     query_seconds: u64,
@@ -87,7 +87,7 @@ pub(crate) async fn serve(arguments: &Arguments, command: &Serve) -> Result<()> 
         false => Models::only(command.models.clone()),
     };
     let limits = QueryLimits {
-        memory: bytes("--query-memory", command.query_memory)?,
+        memory: command.query_memory,
         time: Duration::from_secs(command.query_seconds),
         rows: command.query_rows,
         at_once: command.queries_at_once,
@@ -167,16 +167,4 @@ pub(super) async fn interrupted() {
         result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending::<()>().await },
         () = terminated => {}
     }
-}
-
-/// Bytes of a number of GiB that an argument gives.
-pub(super) fn bytes(argument: &str, gib: f64) -> Result<usize> {
-    if !(gib.is_finite() && gib >= 0.01) {
-        return Err(Error::Argument {
-            argument: argument.to_owned(),
-            expected: "at least 0.01 GiB".to_owned(),
-            got: gib.to_string(),
-        });
-    }
-    Ok((gib * f64::from(1 << 30)) as usize)
 }

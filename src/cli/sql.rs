@@ -14,21 +14,29 @@ use super::open;
 use super::prompt::{Executor, Names, View, history_path, run_prompt, run_script};
 use super::table::{Format, Layout, ResultWriter, TableWidth};
 use crate::error::{Error, Result};
+use crate::server::limits::LimitReached;
 use crate::session::{Session, SessionOptions};
+
+/// The option that says what a query may hold.
+const MEMORY: &str = "--memory";
 
 pub(crate) async fn sql(_: &Arguments, command: &Sql) -> Result<()> {
     let options = SessionOptions {
         languages: command.language.options()?,
         engine: command.engine.clone(),
+        memory_limit: command.memory,
         ..SessionOptions::default()
     };
     // One query reads a table once.
     let options = if command.query.is_some() { options } else { options.asked_again() };
     let session = open(command.lake.open().await?, options)?;
     let view = View { format: command.format, layout: Layout::Rows };
-    let mut executor = Engine { session };
+    let mut executor = Engine { session, memory: command.memory };
     match (&command.query, &command.file) {
-        (Some(query), _) => print_rows(&executor.session, query, command.format).await,
+        (Some(query), _) => {
+            let printed = print_rows(&executor.session, query, command.format).await;
+            printed.map_err(|error| LimitReached::of_memory(error, command.memory, MEMORY))
+        }
         (None, Some(path)) => run_script(&mut executor, view, BufReader::new(read(path)?.as_bytes())).await,
         (None, None) if std::io::stdin().is_terminal() => {
             let history = history_path(|name| std::env::var(name).ok());
@@ -91,11 +99,14 @@ pub(crate) fn columns() -> usize {
 
 struct Engine {
     session: Session,
+    memory: usize,
 }
 
 impl Executor for Engine {
     async fn execute(&mut self, statement: &str, view: View) -> Result<()> {
-        write_rows(&self.session, statement, view).await
+        write_rows(&self.session, statement, view)
+            .await
+            .map_err(|error| LimitReached::of_memory(error, self.memory, MEMORY))
     }
 
     async fn names(&mut self) -> Names {

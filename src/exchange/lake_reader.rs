@@ -321,15 +321,12 @@ impl Lot<'_> {
         let mut found = Vec::new();
         self.each(&sql, |rows| {
             for row in 0..rows.len() {
-                let explanation = ExchangedExplanation {
-                    explainer: rows.text(2, row).to_owned(),
-                    explainer_model: rows.optional_text(3, row),
-                    sample_no: rows.int(4, row).unwrap_or_default(),
-                    text: rows.text(5, row).to_owned(),
-                    simulations: Vec::new(),
-                    judgements: Vec::new(),
-                    scores: Vec::new(),
-                };
+                let explanation = ExchangedExplanation::new(
+                    rows.text(2, row).to_owned(),
+                    rows.optional_text(3, row),
+                    rows.int(4, row).unwrap_or_default(),
+                    rows.text(5, row).to_owned(),
+                );
                 found.push((rows.int(0, row), rows.text(1, row).to_owned(), explanation));
             }
             Ok(())

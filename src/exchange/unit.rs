@@ -156,6 +156,21 @@ pub struct ExchangedExplanation {
     pub scores: Vec<ExchangedScore>,
 }
 
+impl ExchangedExplanation {
+    /// An explanation of which nothing was measured yet.
+    pub(crate) fn new(explainer: String, explainer_model: Option<String>, sample_no: i32, text: String) -> Self {
+        Self {
+            explainer,
+            explainer_model,
+            sample_no,
+            text,
+            simulations: Vec::new(),
+            judgements: Vec::new(),
+            scores: Vec::new(),
+        }
+    }
+}
+
 /// Expected activations of one explanation on one window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExchangedSimulation {
@@ -248,6 +263,28 @@ pub struct ExchangedScore {
     pub n_tokens: i64,
     /// Windows left out.
     pub n_failed: i32,
+}
+
+impl ExchangedScore {
+    /// A score without a value, of no windows: uncalibrated, of top and random windows of split `valid`.
+    pub(crate) fn empty(scorer: &str, scorer_model: Option<&str>, metric: &str) -> Self {
+        Self {
+            scorer: scorer.to_owned(),
+            scorer_model: scorer_model.map(str::to_owned),
+            calibration: "none".to_owned(),
+            metric: metric.to_owned(),
+            sample_set: "top_and_random".to_owned(),
+            split: Split::Valid,
+            value: None,
+            control: None,
+            low: None,
+            high: None,
+            reason: None,
+            n_windows: 0,
+            n_tokens: 0,
+            n_failed: 0,
+        }
+    }
 }
 
 /// Mean activation of a unit over one token.

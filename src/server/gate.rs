@@ -11,7 +11,6 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -192,7 +191,7 @@ impl Gate {
             let stalled = feed(planned, limits, &deadline, &sender).await;
             metrics().query(if stalled.is_ok() { "done" } else { "failed" }, start.elapsed());
             if let Err(error) = stalled {
-                let error = in_limits(error, limits);
+                let error = LimitReached::of_memory(error, limits.memory, "--query-memory");
                 metrics().error(error.kind());
                 // A reader who is gone hears nothing.
                 let _ = tokio::time::timeout(STALL, sender.send(Err(error))).await;
@@ -293,17 +292,4 @@ async fn feed(
         }
     }
     Ok(())
-}
-
-/// The engine's word for a full pool, in ours.
-fn in_limits(error: Error, limits: QueryLimits) -> Error {
-    match &error {
-        Error::DataFusion(cause) => match cause.find_root() {
-            DataFusionError::ResourcesExhausted(reason) => {
-                LimitReached::Memory { limit: limits.memory, reason: reason.clone() }.into()
-            }
-            _ => error,
-        },
-        _ => error,
-    }
 }

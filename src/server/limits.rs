@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use datafusion::error::DataFusionError;
+
+use crate::error::Error;
+
 /// Limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryLimits {
@@ -51,12 +55,13 @@ pub enum LimitReached {
     },
     /// It needed too much memory.
     #[error(
-        "stopped at {limit} bytes, the memory a query has here: narrow it down, or start the server with a larger \
-         --query-memory ({reason})"
+        "stopped at {limit} bytes, the memory a query has here: narrow it down, or allow more with {option} ({reason})"
     )]
     Memory {
         /// The limit.
         limit: usize,
+        /// The option of the command that sets it.
+        option: &'static str,
         /// The engine's own words.
         reason: String,
     },
@@ -71,6 +76,18 @@ pub enum LimitReached {
     /// Its reader took nothing for too long.
     #[error("given up: the reader took nothing for {} s", STALL.as_secs())]
     Stalled,
+}
+
+impl LimitReached {
+    /// The engine's word for a full pool of `limit` bytes in ours, with the option that sets them; other faults stay what they are.
+    pub(crate) fn of_memory(error: Error, limit: usize, option: &'static str) -> Error {
+        if let Error::DataFusion(engine) = error.itself()
+            && let DataFusionError::ResourcesExhausted(reason) = engine.find_root()
+        {
+            return Self::Memory { limit, option, reason: reason.clone() }.into();
+        }
+        error
+    }
 }
 
 /// How long a reader may take nothing.

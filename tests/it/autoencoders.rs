@@ -13,7 +13,7 @@ const HOOK: &str = "blocks.2.hook_resid_post";
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A few hundred steps of a small one.
-const TRAIN: [&str; 14] = [
+const TRAIN: [&str; 16] = [
     "--latents",
     "128",
     "--k",
@@ -28,6 +28,8 @@ const TRAIN: [&str; 14] = [
     "5000",
     "--measure-every",
     "20",
+    "--architecture",
+    "topk",
 ];
 
 fn store(folder: &Path, lake: &str, more: &[&str]) -> String {

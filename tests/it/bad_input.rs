@@ -92,7 +92,6 @@ fn arguments_that_cannot_be_used() {
             line(&["--from", "scores", "--to", "neurons"]),
             line(&["--window", "0"]),
             line(&["--firings-above", "1"]),
-            line(&["--memory", "0"]),
         ]
         .join("\n"),
         @r"
@@ -104,15 +103,20 @@ fn arguments_that_cannot_be_used() {
     error: --from: expected a stage not after --to, got 'scores'
     error: --window: expected 1 to 128 tokens, the context of model 'neuronlake-default', got '0'
     error: --firings-above: expected a quantile from 0 to 1, such as 0.99, got '1'
-    error: --memory: expected a number of GiB above 0, got '0'
     "
     );
     let message = line(&["--from", "score"]);
     assert!(message.starts_with("error: --from: expected a stage (documents, token_sequences, "), "{message}");
     // These are found by the parser of arguments, which adds where help is.
-    for arguments in
-        [["run", "--layers", "x"], ["run", "--threads", "0"], ["sql", "--format", "xml"], ["query", "lst", ""]]
-    {
+    for arguments in [
+        ["run", "--layers", "x"],
+        ["run", "--threads", "0"],
+        ["run", "--memory", "0"],
+        ["sql", "--memory", "-1"],
+        ["serve", "--query-memory", "much"],
+        ["sql", "--format", "xml"],
+        ["query", "lst", ""],
+    ] {
         let ran = neuronlake(folder.path(), &arguments);
         assert_eq!((ran.code, ran.text()), (Some(2), ""), "{}", ran.err);
         assert!(ran.err.starts_with("error: ") && ran.err.contains("--help"), "{}", ran.err);

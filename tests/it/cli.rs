@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::support::{clean, copy_folder, finish, neuronlake, ok, program, small_lake};
+use crate::support::{clean, copy_folder, finish, neuronlake, ok, program, refused, small_lake};
 
 const ROOT: &str = "/";
 const KINGS: &str = "SELECT layer, neuron, text, value FROM best_explanations WHERE mentions(text, 'king') \
@@ -243,6 +243,16 @@ fn a_script_comes_from_a_file_or_from_standard_input() {
 }
 
 /// `neuronlake sql … | head -1` is no failure, whatever the format.
+#[test]
+fn a_join_that_does_not_fit_says_how_to_give_it_more() {
+    let join =
+        "SELECT count(*) FROM generate_series(1, 300000) a JOIN generate_series(1, 300000) b ON a.value = b.value";
+    let arguments = ["sql", "--lake", small_lake(), "--format", "csv", join];
+    let error = refused(Path::new(ROOT), &[&arguments[..], &["--memory", "0.001"]].concat(), 1);
+    assert!(error.contains("stopped at 1073741 bytes") && error.contains("allow more with --memory"), "{error}");
+    assert_eq!(ok(Path::new(ROOT), &arguments).lines().last(), Some("300000"));
+}
+
 #[test]
 fn a_reader_who_leaves_early_is_no_fault() {
     for format in ["table", "csv", "json", "jsonl", "parquet"] {

@@ -9,7 +9,7 @@ use sparse_autoencoders::autoencoder::{DecoderBias, InputNormalization};
 use sparse_autoencoders::training::config::{AuxiliaryLoss, Method, TrainingConfig};
 
 use super::super::activations::{chosen, shuffle_store};
-use super::super::arguments::{Arguments, ExistingLake, positive};
+use super::super::arguments::{Arguments, ExistingLake, gib, positive};
 use super::super::progress::Verbosity;
 use super::super::{open, print};
 use crate::activation_store::manifest::{Manifest, StoreFolder};
@@ -25,10 +25,13 @@ use crate::session::SessionOptions;
 #[value(rename_all = "snake_case")]
 enum Architecture {
     /// The k largest of each token, with AuxK: the recipe of arXiv 2406.04093.
+    #[value(alias = "topk")]
     TopK,
     /// TopK for k and 4k at once.
+    #[value(alias = "multitopk")]
     MultiTopK,
     /// The k largest a token on average over a batch.
+    #[value(alias = "batchtopk")]
     BatchTopK,
     /// BatchTopK whose prefixes reconstruct too.
     Matryoshka,
@@ -37,6 +40,7 @@ enum Architecture {
     /// A gate and a magnitude.
     Gated,
     /// ReLU with a learned threshold for each latent.
+    #[value(alias = "jumprelu")]
     JumpRelu,
 }
 
@@ -119,8 +123,8 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 0, value_name = "N")]
     shuffle_seed: u64,
     /// Memory that shuffling may take, in GiB.
-    #[arg(long, default_value_t = 2.0, value_name = "GIB")]
-    memory: f64,
+    #[arg(long, default_value = "2", value_name = "GIB", value_parser = gib)]
+    memory: usize,
     /// Steps between two measurements that are shown and written to table training_steps.
     #[arg(long, default_value_t = 100, value_name = "STEPS", value_parser = positive)]
     measure_every: usize,
@@ -169,8 +173,7 @@ pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> 
     let wanted = wanted(command, store.name(), &manifest, target_manifest.as_ref())?;
     for store in [Some(&store), target_store.as_ref()].into_iter().flatten() {
         if !store.shuffled_seeds()?.contains(&command.shuffle_seed) {
-            let memory_limit = (command.memory * f64::from(1 << 30)) as usize;
-            let options = ShuffleOptions { seed: command.shuffle_seed, memory_limit };
+            let options = ShuffleOptions { seed: command.shuffle_seed, memory_limit: command.memory };
             shuffle_store(arguments, store.clone(), options).await?;
         }
     }

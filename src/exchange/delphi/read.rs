@@ -293,15 +293,7 @@ impl Delphi {
                     }
                 };
                 let (explainer, explainer_model) = config.explainer();
-                let mut explanation = ExchangedExplanation {
-                    explainer,
-                    explainer_model,
-                    sample_no: 0,
-                    text,
-                    simulations: Vec::new(),
-                    judgements: Vec::new(),
-                    scores: Vec::new(),
-                };
+                let mut explanation = ExchangedExplanation::new(explainer, explainer_model, 0, text);
                 let mut records = Records::default();
                 for (place, (_, scorer)) in JUDGES.iter().enumerate() {
                     let Some(json) = &contents[place + 2] else { continue };

@@ -202,14 +202,12 @@ pub(super) fn judged(
     let kept = classification::summaries(&judged, None);
     for summary in kept.into_iter().filter(|summary| summary.metric != ClassificationMetric::HitRate) {
         explanation.scores.push(ExchangedScore {
-            metric: summary.metric.as_str().to_owned(),
             value: summary.value.ok(),
             reason: summary.value.err().map(|reason| reason.as_str().to_owned()),
+            // Tokens are 0 as of our own judges, who see windows.
             n_windows: number(summary.n_windows),
-            // As of our own judges, who see windows, not tokens.
-            n_tokens: 0,
             n_failed: number(summary.n_failed),
-            ..score(scorer, scorer_model.as_deref())
+            ..ExchangedScore::empty(scorer, scorer_model.as_deref(), summary.metric.as_str())
         });
     }
     Ok(())
@@ -217,25 +215,6 @@ pub(super) fn judged(
 
 fn number(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn score(scorer: &str, model: Option<&str>) -> ExchangedScore {
-    ExchangedScore {
-        scorer: scorer.to_owned(),
-        scorer_model: model.map(str::to_owned),
-        calibration: "none".to_owned(),
-        metric: String::new(),
-        sample_set: "top_and_random".to_owned(),
-        split: Split::Valid,
-        value: None,
-        control: None,
-        low: None,
-        high: None,
-        reason: None,
-        n_windows: 0,
-        n_tokens: 0,
-        n_failed: 0,
-    }
 }
 
 /// Adds the windows of a simulation and the correlation over all of them, as stored; whether that is what its windows give.
@@ -309,7 +288,6 @@ pub(super) fn simulated(
         _ => false,
     };
     explanation.scores.push(ExchangedScore {
-        metric: Metric::EvCorrelation.as_str().to_owned(),
         value,
         reason: value.is_none().then(|| match computed {
             Err(reason) => reason.as_str().to_owned(),
@@ -318,7 +296,7 @@ pub(super) fn simulated(
         n_windows,
         n_tokens: i64::try_from(sums.n()).unwrap_or(i64::MAX),
         n_failed,
-        ..score(simulator, model.as_deref())
+        ..ExchangedScore::empty(simulator, model.as_deref(), Metric::EvCorrelation.as_str())
     });
     Ok(same)
 }

@@ -113,15 +113,7 @@ fn damaged_latents_are_faults() {
 }
 
 fn explanation() -> ExchangedExplanation {
-    ExchangedExplanation {
-        explainer: "delphi_default".to_owned(),
-        explainer_model: None,
-        sample_no: 0,
-        text: "greetings".to_owned(),
-        simulations: Vec::new(),
-        judgements: Vec::new(),
-        scores: Vec::new(),
-    }
+    ExchangedExplanation::new("delphi_default".to_owned(), None, 0, "greetings".to_owned())
 }
 
 fn config() -> RunConfig {

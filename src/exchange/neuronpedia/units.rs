@@ -176,15 +176,8 @@ pub(super) fn explanation(
             scores.push(score);
         }
     }
-    let explanation = ExchangedExplanation {
-        explainer,
-        explainer_model,
-        sample_no,
-        text,
-        simulations: Vec::new(),
-        judgements: Vec::new(),
-        scores,
-    };
+    let mut explanation = ExchangedExplanation::new(explainer, explainer_model, sample_no, text);
+    explanation.scores = scores;
     Ok((index, explanation, not_kept))
 }
 
@@ -200,20 +193,13 @@ fn score(row: ScoreRow) -> Result<ExchangedScore, String> {
         row.details.as_deref().and_then(|details| serde_json::from_str(details).ok()).unwrap_or_default();
     let n_failed = judged.iter().filter(|judged| judged.prediction.is_none()).count();
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    let model = row.model.filter(|model| !model.is_empty()).map(|model| names::model(&model));
     Ok(ExchangedScore {
-        scorer,
-        scorer_model: row.model.filter(|model| !model.is_empty()).map(|model| names::model(&model)),
-        calibration: "none".to_owned(),
-        metric,
-        sample_set: "top_and_random".to_owned(),
         split: Split::Train,
         value,
-        control: None,
-        low: None,
-        high: None,
         reason: value.is_none().then(|| "undefined_at_source".to_owned()),
         n_windows: number(judged.len() - n_failed),
-        n_tokens: 0,
         n_failed: number(n_failed),
+        ..ExchangedScore::empty(&scorer, model.as_deref(), &metric)
     })
 }

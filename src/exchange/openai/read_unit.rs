@@ -281,15 +281,12 @@ fn explanation(
     records: &[ExchangedRecord],
     not_kept: &mut NotKept,
 ) -> Result<ExchangedExplanation, Flaw> {
-    let mut exchanged = ExchangedExplanation {
-        explainer: authors.explainer.clone(),
-        explainer_model: authors.explainer_model.clone(),
+    let mut exchanged = ExchangedExplanation::new(
+        authors.explainer.clone(),
+        authors.explainer_model.clone(),
         sample_no,
-        text: scored.explanation.into_owned(),
-        simulations: Vec::new(),
-        judgements: Vec::new(),
-        scores: Vec::new(),
-    };
+        scored.explanation.into_owned(),
+    );
     let simulation = scored.scored_simulation;
     let overall = [simulation.ev_correlation_score, simulation.rsquared_score, simulation.absolute_dev_explained_score];
     let sequences = simulation.scored_sequence_simulations;
@@ -313,20 +310,13 @@ fn explanation(
         for (sample_set, n_windows, n_tokens, values) in all.chain(each) {
             for (metric, value) in METRICS.into_iter().zip(values) {
                 exchanged.scores.push(ExchangedScore {
-                    scorer: authors.simulator.clone(),
-                    scorer_model: authors.simulator_model.clone(),
                     calibration: calibration.to_owned(),
-                    metric: metric.to_owned(),
                     sample_set: sample_set.clone(),
-                    split: Split::Valid,
                     value: value.map(|Number(value)| value),
-                    control: None,
-                    low: None,
-                    high: None,
                     reason: value.is_none().then(|| UNDEFINED.to_owned()),
                     n_windows: n_windows as i32,
                     n_tokens: n_tokens as i64,
-                    n_failed: 0,
+                    ..ExchangedScore::empty(&authors.simulator, authors.simulator_model.as_deref(), metric)
                 });
             }
         }

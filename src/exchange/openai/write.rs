@@ -290,22 +290,8 @@ fn computed(
     model: Option<&str>,
     set: &str,
 ) -> Option<f64> {
-    let asked = ExchangedScore {
-        scorer: simulator.to_owned(),
-        scorer_model: model.map(str::to_owned),
-        calibration: String::new(),
-        metric: metric.to_string(),
-        sample_set: set.to_owned(),
-        split: Split::Valid,
-        value: None,
-        control: None,
-        low: None,
-        high: None,
-        reason: None,
-        n_windows: 0,
-        n_tokens: 0,
-        n_failed: 0,
-    };
+    let asked =
+        ExchangedScore { sample_set: set.to_owned(), ..ExchangedScore::empty(simulator, model, metric.as_str()) };
     compute(metric, &simulations_of(explanation, &asked))
 }
 

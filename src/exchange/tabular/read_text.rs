@@ -18,7 +18,9 @@ use crate::exchange::lines::Input;
 use crate::exchange::loose_json;
 use crate::exchange::pump::{Pump, pump};
 use crate::exchange::source::{Source, blocking};
-use crate::exchange::unit::{ExchangedExplanation, ExchangedRecord, UnitData, UnitKey, Window, layer_of};
+use crate::exchange::unit::{
+    ExchangedExplanation, ExchangedRecord, ExchangedScore, UnitData, UnitKey, Window, layer_of,
+};
 use crate::hash;
 
 /// The column of activation records, which JSON lines may have.
@@ -138,7 +140,7 @@ impl TextReader {
             if let Some(value) =
                 number(value).map_err(|got| format!("column '{column}': expected a number of at most 1, got {got}"))?
             {
-                scores.push(crate::exchange::unit::ExchangedScore { value: Some(value), ..score });
+                scores.push(ExchangedScore { value: Some(value), ..score });
             }
         }
         let records = match row.remove(RECORDS) {
@@ -146,15 +148,8 @@ impl TextReader {
             None => Vec::new(),
         };
         let (model, corpus) = (self.model.clone(), self.corpus.clone());
-        let explanation = ExchangedExplanation {
-            explainer,
-            explainer_model,
-            sample_no,
-            text,
-            simulations: Vec::new(),
-            judgements: Vec::new(),
-            scores,
-        };
+        let mut explanation = ExchangedExplanation::new(explainer, explainer_model, sample_no, text);
+        explanation.scores = scores;
         Ok(Some(UnitData {
             unit: UnitKey { model, hook_point, layer, neuron, corpus },
             statistics: None,

@@ -88,20 +88,10 @@ pub(super) fn score_of(column: &str) -> Option<ExchangedScore> {
         }
     }
     Some(ExchangedScore {
-        scorer: scorer.to_owned(),
-        scorer_model,
         calibration: calibration.to_owned(),
-        metric: parts[at - 1].to_owned(),
         sample_set: parts[at].to_owned(),
         split,
-        value: None,
-        control: None,
-        low: None,
-        high: None,
-        reason: None,
-        n_windows: 0,
-        n_tokens: 0,
-        n_failed: 0,
+        ..ExchangedScore::empty(scorer, scorer_model.as_deref(), parts[at - 1])
     })
 }
 

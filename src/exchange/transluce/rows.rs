@@ -153,15 +153,12 @@ pub(super) fn explanation(
     explainer_model: Option<&str>,
     simulator_model: Option<&str>,
 ) -> Result<(ExchangedExplanation, Vec<&'static str>), String> {
-    let mut found = ExchangedExplanation {
-        explainer: sign.explainer().to_owned(),
-        explainer_model: explainer_model.map(str::to_owned),
-        sample_no: i32::try_from(sample_no).unwrap_or(i32::MAX),
-        text: row.explanation,
-        simulations: Vec::new(),
-        judgements: Vec::new(),
-        scores: Vec::new(),
-    };
+    let mut found = ExchangedExplanation::new(
+        sign.explainer().to_owned(),
+        explainer_model.map(str::to_owned),
+        i32::try_from(sample_no).unwrap_or(i32::MAX),
+        row.explanation,
+    );
     let mut notes = Vec::new();
     let mut overall: BTreeMap<Split, (WindowSums, i32, u8)> = BTreeMap::new();
     for (exemplars, simulations) in row.simulations.unwrap_or_default() {
@@ -255,16 +252,10 @@ fn score(
 ) -> ExchangedScore {
     let value = value.filter(|value| value.is_finite());
     ExchangedScore {
-        scorer: "all_at_once".to_owned(),
-        scorer_model: simulator_model.map(str::to_owned),
         calibration: "linear".to_owned(),
-        metric: metric.to_owned(),
         sample_set: sample_set.to_owned(),
         split,
         value,
-        control: None,
-        low: None,
-        high: None,
         reason: value.is_none().then(|| match Metric::EvCorrelation.value(sums) {
             Err(reason) => reason.as_str().to_owned(),
             Ok(_) => "undefined_at_source".to_owned(),
@@ -272,5 +263,6 @@ fn score(
         n_windows,
         n_tokens: i64::try_from(sums.n()).unwrap_or(i64::MAX),
         n_failed,
+        ..ExchangedScore::empty("all_at_once", simulator_model, metric)
     }
 }

@@ -12,7 +12,10 @@ fn each_fault_has_its_status() {
     for (error, code) in [
         (Error::from(LimitReached::Time { limit: Duration::from_secs(1) }), Code::DeadlineExceeded),
         (LimitReached::Rows { limit: 1 }.into(), Code::ResourceExhausted),
-        (LimitReached::Memory { limit: 1, reason: String::new() }.into(), Code::ResourceExhausted),
+        (
+            LimitReached::Memory { limit: 1, option: "--query-memory", reason: String::new() }.into(),
+            Code::ResourceExhausted,
+        ),
         (LimitReached::Busy { at_once: 1, wait: Duration::ZERO }.into(), Code::Unavailable),
         (LimitReached::Stalled.into(), Code::Aborted),
         (Error::Refused { what: "a".to_owned(), reason: "b".to_owned() }, Code::PermissionDenied),
