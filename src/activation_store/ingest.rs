@@ -283,6 +283,15 @@ impl Work {
             }
         }
         finish(open.take(), &mut targets)?;
+        if let Some(empty) = targets.iter().find(|target| target.sums.n_rows == 0) {
+            let Contents { corpus, splits, .. } = &empty.manifest.contents;
+            let reason = format!(
+                "expected at least one row of corpus '{corpus}', splits {}, got none, {} left out for their norm",
+                splits.join(","),
+                empty.sums.n_dropped
+            );
+            return Err(AutoencoderError::StoreFile { path: empty.store.path().to_owned(), reason }.into());
+        }
         for target in &mut targets {
             target.manifest.n_rows = Some(target.sums.n_rows);
             target.manifest.n_dropped = Some(target.sums.n_dropped);

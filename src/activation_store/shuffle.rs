@@ -79,6 +79,10 @@ struct Dealt {
 pub fn shuffle(store: &StoreFolder, options: ShuffleOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Shuffled> {
     let manifest = store.whole()?;
     let n_rows = manifest.n_rows.unwrap_or_default();
+    if n_rows == 0 {
+        let reason = "expected rows to be brought into order, got none".to_owned();
+        return Err(AutoencoderError::StoreFile { path: store.path().to_owned(), reason }.into());
+    }
     let folder = store.shuffled_path(options.seed);
     if let Some(done) = Shuffled::read(&folder)? {
         return Ok(done);

@@ -180,7 +180,11 @@ pub async fn train(session: &Session, settings: &TrainSettings, observer: Arc<dy
     Ok(trained)
 }
 
-fn check(wanted: &[Wanted], inputs: &Manifest, targets: Option<&Manifest>) -> Result<()> {
+/// Checks that settings, autoencoders and stores go together, before anything is read.
+///
+/// # Errors
+/// [`Error::Argument`], [`AutoencoderError`].
+pub fn check(wanted: &[Wanted], inputs: &Manifest, targets: Option<&Manifest>) -> Result<()> {
     let argument = |argument: &str, expected: String, got: String| {
         Err(Error::Argument { argument: argument.to_owned(), expected, got })
     };
@@ -193,6 +197,11 @@ fn check(wanted: &[Wanted], inputs: &Manifest, targets: Option<&Manifest>) -> Re
         ];
         if let Some((name, expected, got)) = widths.into_iter().find(|(_, expected, got)| expected != got) {
             return argument(name, format!("rows of {expected} values"), got.to_string());
+        }
+        let n_rows = inputs.n_rows.unwrap_or_default();
+        if one.config.batch_rows as u64 > n_rows {
+            let expected = format!("at most {n_rows} rows, those of the store");
+            return argument("--batch", expected, one.config.batch_rows.to_string());
         }
         if targets.is_some() && one.config.decoder_bias == DecoderBias::Subtracted {
             let expected = "a decoder bias that is not taken from the inputs, in a transcoder".to_owned();

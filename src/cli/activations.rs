@@ -78,7 +78,7 @@ struct StoreCommand {
     window_length: usize,
     /// Splits whose documents are read, so that the others are left to evaluate on.
     #[arg(long, default_value = "train", value_name = "LIST", value_delimiter = ',')]
-    splits: Vec<String>,
+    splits: Vec<Split>,
     /// The first token of a window: 'keep' gives it a row, 'mask' does not [default: mask for Llama, keep for GPT-2].
     #[arg(long, value_name = "POLICY")]
     first_token: Option<FirstToken>,
@@ -130,7 +130,6 @@ async fn store_rows(arguments: &Arguments, command: &StoreCommand) -> Result<()>
             got: command.max_norm.to_string(),
         });
     }
-    let splits = command.splits.iter().map(|split| split.parse()).collect::<Result<Vec<Split>>>()?;
     let session = pipeline_session(Lake::reach(&command.lake).await?, LanguageModelOptions::default())?;
     let settings = Settings {
         model: command.model.clone(),
@@ -151,7 +150,7 @@ async fn store_rows(arguments: &Arguments, command: &StoreCommand) -> Result<()>
         corpus: settings.corpus_id(),
         hooks,
         name: command.name.clone(),
-        splits,
+        splits: command.splits.clone(),
         first_token: command.first_token,
         norm_multiple: (command.max_norm > 0.0).then_some(command.max_norm),
         values: command.values,

@@ -96,7 +96,8 @@ impl AutoencoderError {
             | Self::StoreUnknown { .. }
             | Self::StoresDiffer { .. }
             | Self::Unknown { .. }
-            | Self::Exists { .. } => 2,
+            | Self::Exists { .. }
+            | Self::Mathematics(sparse_autoencoders::error::Error::Setting { .. }) => 2,
             _ => 1,
         }
     }

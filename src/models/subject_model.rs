@@ -238,14 +238,17 @@ impl SubjectModel {
         };
         let found = autoencoders.hook_points(&self.id, &bases, |other| hook_points::matches(id, other))?;
         if found.is_empty() {
+            // One that was asked for by its id alone is told of by ids.
+            let by_id = base == "*";
             let mut known = Vec::new();
             for id in autoencoders.ids()? {
                 let place = autoencoders.place(&id)?;
                 if place.model == self.id {
-                    known.push(format!("{}/{id}", place.input_hook_point));
+                    known.push(if by_id { id } else { format!("{}/{id}", place.input_hook_point) });
                 }
             }
-            return Err(AutoencoderError::Unknown { id: pattern.to_owned(), known }.into());
+            let id = if by_id { id } else { pattern }.to_owned();
+            return Err(AutoencoderError::Unknown { id, known }.into());
         }
         Ok(found)
     }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::support::{copy_folder, number, ok, program, refused};
+use crate::support::{copy_folder, neuronlake, number, ok, program, refused};
 
 const HOOK: &str = "blocks.2.hook_resid_post";
 /// Nothing that a test waits for takes longer.
@@ -197,10 +197,26 @@ fn a_training_that_was_killed_ends_with_the_same_bits() {
 }
 
 #[test]
-fn a_gpu_that_the_program_was_not_built_for_is_refused_before_anything_is_read() {
+fn what_cannot_be_trained_is_refused_before_anything_is_made() {
     let folder = tempfile::tempdir().unwrap();
-    let error = refused(folder.path(), &["sae", "train", "--latents", "64", "--lake", "none", "--device", "cuda:1"], 2);
+    let no = |arguments: &[&str], code| refused(folder.path(), arguments, code);
+    let error = no(&["sae", "train", "--latents", "64", "--lake", "none", "--device", "cuda:1"], 2);
     assert!(error.contains("'cuda:1': this program was built without CUDA"), "{error}");
+
+    let empty = ["activations", "store", "--hook", HOOK, "--limit", "5", "--lake", "lake", "--splits", "test"];
+    let error = no(&empty, 1);
+    assert!(error.contains("expected at least one row of corpus 'default', splits test, got none"), "{error}");
+    assert_eq!(ok(folder.path(), &["activations", "list", "--lake", "lake"]).lines().count(), 1, "no store is left");
+
+    store(folder.path(), "lake", &[]);
+    let train = |more: &[&str]| no(&[&["sae", "train", "--lake", "lake", "--latents", "64"][..], more].concat(), 2);
+    let error = train(&["--batch", "10000000"]);
+    assert!(error.contains("--batch: expected at most ") && error.contains("those of the store"), "{error}");
+    let error = train(&["--k", "65"]);
+    assert!(error.contains("'k': expected 1 to 64 (n_latents), got 65"), "{error}");
+    assert!(!folder.path().join(format!("lake/_activation_rows/{HOOK}/shuffled-0")).exists(), "shuffled for nothing");
+    let error = no(&["sae", "encode", "nope", "--lake", "lake"], 2);
+    assert!(error.contains("no sparse autoencoder 'nope' in the lake"), "{error}");
 }
 
 #[test]
@@ -390,9 +406,8 @@ fn an_evaluation_says_what_is_reconstructed_and_what_the_model_loses() {
         number(lake, "SELECT count(*) FROM autoencoder_metrics WHERE (value IS NULL) <> (reason IS NOT NULL)"),
         0
     );
-    let error =
-        refused(folder.path(), &["sae", "evaluate", "tiny", "--limit", "30", "--split", "nowhere", "--lake", lake], 1);
-    assert!(error.contains("expected a split"), "{error}");
+    let nowhere = neuronlake(folder.path(), &["sae", "evaluate", "tiny", "--split", "nowhere", "--lake", lake]);
+    assert!(nowhere.code == Some(2) && nowhere.err.contains("expected a split (train, "), "{}", nowhere.err);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::functions::FirstToken;
 use crate::neurons::pass::PassProgress;
 use crate::pipeline::settings::Settings;
 use crate::tables::lake::Lake;
+use crate::token_sequences::split::Split;
 
 /// How often the bar is brought up to date.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ pub(crate) struct Evaluate {
     limit: Option<u64>,
     /// Split of the documents; stores are of 'train' unless told otherwise.
     #[arg(long, default_value = "valid", value_name = "SPLIT")]
-    split: String,
+    split: Split,
     /// Windows, at most.
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = positive)]
     windows: usize,
@@ -80,7 +81,7 @@ pub(crate) async fn evaluate(arguments: &Arguments, command: &Evaluate) -> Resul
         model: command.model.clone(),
         autoencoder: command.autoencoder.clone(),
         corpus: settings.corpus_id(),
-        split: command.split.parse()?,
+        split: command.split,
         n_windows: command.windows,
         first_token: command.first_token,
         n_ablations: command.ablations,

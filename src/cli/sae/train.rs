@@ -15,7 +15,7 @@ use super::super::{open, print};
 use crate::activation_store::manifest::{Manifest, StoreFolder};
 use crate::activation_store::shuffle::ShuffleOptions;
 use crate::autoencoders::rows::{StepRow, snake_case};
-use crate::autoencoders::train::{Observer, TrainSettings, Trained, Wanted};
+use crate::autoencoders::train::{Observer, TrainSettings, Trained, Wanted, check};
 use crate::error::{Error, Result};
 use crate::models::device::Device;
 use crate::session::SessionOptions;
@@ -160,17 +160,9 @@ pub(crate) async fn train(arguments: &Arguments, command: &Train) -> Result<()> 
     let manifest = store.whole()?;
     let target_store = command.target_store.as_deref().map(|name| chosen(&lake, Some(name))).transpose()?;
     let target_manifest = target_store.as_ref().map(StoreFolder::whole).transpose()?;
-    // Before rows are brought into order for nothing.
-    if let (Some(_), Some(Normalize::LayerNorm | Normalize::UnitNorm | Normalize::ConstantNorm)) =
-        (&target_store, command.normalize)
-    {
-        return Err(Error::Argument {
-            argument: "--normalize".to_owned(),
-            expected: "none or scale, in a transcoder: its outputs are other values than what it reads".to_owned(),
-            got: "what every row is given by itself".to_owned(),
-        });
-    }
     let wanted = wanted(command, store.name(), &manifest, target_manifest.as_ref())?;
+    // Before rows are brought into order for nothing.
+    check(&wanted, &manifest, target_manifest.as_ref())?;
     for store in [Some(&store), target_store.as_ref()].into_iter().flatten() {
         if !store.shuffled_seeds()?.contains(&command.shuffle_seed) {
             let options = ShuffleOptions { seed: command.shuffle_seed, memory_limit: command.memory };
