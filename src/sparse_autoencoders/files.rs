@@ -3,16 +3,18 @@
 //! Both are written aside, synced and renamed, weights first. `sae.json` holds the hash of the weights' file, so a
 //! folder whose two files are of different autoencoders is found out when it is read.
 
+use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::autoencoder::{Config, Magnitude, SparseAutoencoder};
 use crate::error::{Error, Result};
-use crate::tensors::{Tensors, serialized};
+use crate::tensors::{Tensors, views};
 
 #[cfg(test)]
 mod tests;
@@ -40,9 +42,8 @@ struct Header {
 pub fn save(autoencoder: &SparseAutoencoder, folder: &Path) -> Result<String> {
     autoencoder.validate()?;
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let weights = serialized(&tensors(autoencoder), &folder.join(WEIGHTS))?;
-    let hash = sha256(&weights);
-    write_atomically(&folder.join(WEIGHTS), &weights)?;
+    let path = folder.join(WEIGHTS);
+    let hash = write_tensors(&path, views(&tensors(autoencoder), &path)?)?;
     let header = Header { format_version: VERSION, weights_sha256: hash.clone(), config: autoencoder.config.clone() };
     let mut text = serde_json::to_string_pretty(&header)
         .map_err(|error| Error::Io { path: folder.join(CONFIG), source: error.into() })?;
@@ -119,15 +120,47 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// As [`sha256`], of a file.
+fn sha256_of(file: &mut File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut some = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut some)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            n => hasher.update(&some[..n]),
+        }
+    }
+}
+
 /// Writes a file so that after a crash either the old one or the new one is there, whole.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomically(path, |aside| File::create(aside)?.write_all(bytes))
+}
+
+/// Writes a safetensors file as [`write_atomically`] does, without a copy of the tensors in memory; returns its SHA-256.
+pub(crate) fn write_tensors<S: AsRef<str> + Ord + Display>(
+    path: &Path,
+    tensors: Vec<(S, TensorView<'_>)>,
+) -> Result<String> {
+    let mut hash = String::new();
+    atomically(path, |aside| {
+        // The library makes files that their owner alone may read; here they are as readable as any other.
+        let permissions = File::create(aside)?.metadata()?.permissions();
+        safetensors::serialize_to_file(tensors, None, aside).map_err(io::Error::other)?;
+        fs::set_permissions(aside, permissions)?;
+        hash = sha256_of(&mut File::open(aside)?)?;
+        Ok(())
+    })?;
+    Ok(hash)
+}
+
+/// Puts what `write` writes aside in a file's place.
+fn atomically(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".writing-{}", std::process::id()));
     let aside: PathBuf = path.with_file_name(name);
-    let write = || {
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let done = write(&aside).and_then(|()| {
+        File::open(&aside)?.sync_all()?;
         fs::rename(&aside, path)?;
         // The rename itself lasts only once the folder is on disk.
         match path.parent() {
@@ -135,10 +168,10 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
             Some(folder) => File::open(folder)?.sync_all(),
             None => Ok(()),
         }
-    };
-    write().map_err(|error| {
+    });
+    done.map_err(|source| {
         // What is left aside is of no use; that it cannot be removed changes nothing about the fault.
         let _ = fs::remove_file(&aside);
-        Error::Io { path: path.to_owned(), source: error }
+        Error::Io { path: path.to_owned(), source }
     })
 }

@@ -134,19 +134,19 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
     out
 }
 
-/// The bytes of a safetensors file.
-pub(crate) fn serialized(tensors: &[(&str, Vec<usize>, &[f32])], path: &Path) -> Result<Vec<u8>> {
+/// Tensors as a safetensors file at `path` is to hold them.
+pub(crate) fn views<'a>(
+    tensors: &[(&'a str, Vec<usize>, &'a [f32])],
+    path: &Path,
+) -> Result<Vec<(&'a str, TensorView<'a>)>> {
     let broken = |error: safetensors::SafeTensorError| Error::Io {
         path: path.to_owned(),
         source: std::io::Error::other(error.to_string()),
     };
-    let views = tensors
-        .iter()
-        .map(|(name, shape, values)| {
-            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map_err(broken)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, None).map_err(broken)
+    let view = |values: &'a [f32], shape: &[usize]| {
+        TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values)).map_err(broken)
+    };
+    tensors.iter().map(|(name, shape, values)| Ok((*name, view(values, shape)?))).collect()
 }
 
 /// Little-endian numbers as `f32`; `None` for other kinds.

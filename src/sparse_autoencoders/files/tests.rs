@@ -23,6 +23,10 @@ fn every_architecture_reads_back() {
         let names: Vec<String> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+        // Whoever may read the configuration may read the weights, which are what their hash says.
+        let permissions = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions();
+        assert_eq!(permissions(WEIGHTS), permissions(CONFIG));
+        assert_eq!(sha256(&fs::read(folder.path().join(WEIGHTS)).unwrap()), hash);
     }
 }
 

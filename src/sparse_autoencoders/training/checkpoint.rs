@@ -15,7 +15,7 @@ use super::config::TrainingConfig;
 use super::parameters::Parameters;
 use super::trainer::{State, Trainer};
 use crate::error::{Error, Result};
-use crate::files::{sha256, write_atomically};
+use crate::files::{sha256, write_atomically, write_tensors};
 use crate::random::Random;
 
 #[cfg(test)]
@@ -69,12 +69,11 @@ impl Trainer {
         let counters = &self.rows_since_fired;
         let view = TensorView::new(Dtype::U64, vec![counters.len()], bytemuck::cast_slice(counters));
         views.push((COUNTERS.to_owned(), view.map_err(broken)?));
-        let bytes = safetensors::serialize(views, None).map_err(broken)?;
-        write_atomically(&path, &bytes)?;
+        let state_sha256 = write_tensors(&path, views)?;
         let header = Header {
             format_version: VERSION,
             state: state.clone(),
-            state_sha256: sha256(&bytes),
+            state_sha256,
             config: self.config.clone(),
             step: self.state.step,
             rows: self.state.rows,
@@ -154,7 +153,8 @@ fn remove_others(folder: &Path, state: &str) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = name.starts_with("state-") || name.starts_with(&format!("{CHECKPOINT}.writing-"));
+        let half_written = [".tmp", &format!("{CHECKPOINT}.writing-")].iter().any(|start| name.starts_with(start));
+        let ours = name.starts_with("state-") || half_written;
         if ours && name != state {
             fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
         }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{CONFIG, EPSILON, WEIGHTS};
 use crate::autoencoder::{Activation, DecoderBias, InputNormalization, RowMean, SparseAutoencoder};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
-use crate::tensors::{serialized, transposed};
+use crate::files::{write_atomically, write_tensors};
+use crate::tensors::{transposed, views};
 
 /// What SAELens is told of where an autoencoder belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub fn write(autoencoder: &SparseAutoencoder, metadata: &Metadata, folder: &Path
     }
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let path = folder.join(WEIGHTS);
-    write_atomically(&path, &serialized(&tensors, &path)?)?;
+    write_tensors(&path, views(&tensors, &path)?)?;
     let path = folder.join(CONFIG);
     let mut text = serde_json::to_string_pretty(&fields)
         .map_err(|error| Error::Io { path: path.clone(), source: error.into() })?;

@@ -109,6 +109,7 @@ fn a_crash_while_writing_leaves_the_checkpoint_before() {
     // What is on disk once the next state is written and its name is not yet in place.
     fs::write(folder.path().join("state-1.safetensors"), b"half").unwrap();
     fs::write(folder.path().join("checkpoint.json.writing-1"), b"{").unwrap();
+    fs::write(folder.path().join(".tmpAb12"), b"half").unwrap();
     assert_eq!(Trainer::resume(folder.path()).unwrap(), before);
     trainer.checkpoint(folder.path()).unwrap();
     assert_eq!(Trainer::resume(folder.path()).unwrap(), trainer);
