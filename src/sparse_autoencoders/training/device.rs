@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::number::Number;
 
 mod arrays;
+mod firings;
 mod select;
 mod terms;
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! Losses of a batch and all gradients, written as dense products: [`crate::training::losses`] and the pass over the latents
 //! ([`crate::training::update`]) define what is computed.
 //!
-//! Notation: `h` pre-activations and `z` values `[n_rows, n_latents]`, 0 where a latent does not fire; `e` errors of
-//! reconstructions and `pull` the loss's gradient by them, `[n_rows, n_outputs]`; `dh` the loss's gradient by `h`.
+//! Notation: `h` pre-activations and `z` values `[n_rows, n_latents]`, 0 where a latent does not fire; errors of reconstructions, and
+//! `pull`, the loss's gradient by them, `[n_rows, n_outputs]`; `dz` and `dh` the loss's gradients by `z` and `h`.
 
 use candle_core::{D, Result, Tensor, WithDType};
 
 use super::arrays::{Arrays, squares, total};
-use super::select::{kth_largest, nth_largest_of_all};
+use super::firings::{Firings, Gated, firings, gated, largest_of_rows, numbers};
 use crate::autoencoder::DecoderBias;
 use crate::number::Number;
-use crate::training::config::{DecoderNorm, Method};
+use crate::training::config::{AuxiliaryLoss, DecoderNorm, Method};
 use crate::training::losses::Parts;
 use crate::training::trainer::Trainer;
 
@@ -25,87 +25,52 @@ pub(super) struct Found {
     pub(super) smallest_kept: Option<f64>,
 }
 
-/// Firings of a batch.
-struct Firings {
-    /// 1 where a latent takes part, else 0.
-    mask: Tensor,
-    /// Their values.
-    z: Tensor,
-    smallest_kept: Option<f64>,
+/// A batch, and what its losses are multiplied by.
+struct Step<'a, T> {
+    trainer: &'a Trainer<T>,
+    weights: &'a Arrays,
+    targets: &'a Tensor,
+    h: Tensor,
+    n_rows: usize,
+    /// Of squared errors.
+    scale: f64,
+    /// The coefficient of the penalty, where there is one.
+    coefficient: Option<f64>,
+    parts: Parts,
 }
 
-/// Gradients by pre-activations and decoder rows, added up over the losses.
+/// The main reconstruction, or those of all prefixes.
+struct Reconstruction {
+    /// Of all latents together.
+    error: Tensor,
+    dz: Tensor,
+    by_decoder: Tensor,
+    /// The gradient of `b_dec` as it is added, `[n_outputs]`.
+    output_sums: Tensor,
+}
+
+/// Gradients of everything but the encoder's rows and `b_dec`, which follow from `dh`.
 struct Sums {
     dh: Tensor,
     w_dec: Tensor,
+    /// Where it is not the sum of `dh`.
+    b_enc: Option<Tensor>,
+    thresholds: Option<Tensor>,
+    log_scale: Option<Tensor>,
+    magnitude_bias: Option<Tensor>,
 }
 
 impl Sums {
-    fn add(&mut self, dh: &Tensor, w_dec: &Tensor) -> Result<()> {
-        self.dh = (&self.dh + dh)?;
-        self.w_dec = (&self.w_dec + w_dec)?;
+    fn of(dh: Tensor, w_dec: Tensor) -> Self {
+        Self { dh, w_dec, b_enc: None, thresholds: None, log_scale: None, magnitude_bias: None }
+    }
+
+    /// Adds what follows from the pull at what some firings wrote.
+    fn add(&mut self, firings: &Firings, pull: &Tensor, w_dec: &Tensor) -> Result<()> {
+        self.dh = (&self.dh + (pull.matmul(&w_dec.t()?)? * &firings.mask)?)?;
+        self.w_dec = (&self.w_dec + firings.z.t()?.matmul(pull)?)?;
         Ok(())
     }
-}
-
-/// A comparison's answers as numbers.
-fn numbers<T: WithDType>(mask: &Tensor) -> Result<Tensor> {
-    mask.to_dtype(T::DTYPE)
-}
-
-/// The positive ones of `h` that are not below `floor`, which has a value for each row or one for all.
-fn firings<T: WithDType>(h: &Tensor, floor: Option<&Tensor>, smallest_kept: Option<f64>) -> Result<Firings> {
-    let positive = numbers::<T>(&h.gt(0.0)?)?;
-    let mask = match floor {
-        Some(floor) => (positive * numbers::<T>(&h.broadcast_ge(floor)?)?)?,
-        None => positive,
-    };
-    let z = (h.relu()? * &mask)?;
-    Ok(Firings { mask, z, smallest_kept })
-}
-
-/// The k largest of each row.
-fn largest_of_rows<T: Number + WithDType>(h: &Tensor, k: usize) -> Result<Firings> {
-    let floor = kth_largest(h, k)?;
-    let smallest = total::<T>(&floor.relu()?)? / h.dim(0)? as f64;
-    firings::<T>(h, Some(&floor), Some(smallest))
-}
-
-/// The values of a batch by the rule of its method; a gate's own are [`gated`]'s.
-fn select<T: Number + WithDType>(method: &Method, h: &Tensor, weights: &Arrays) -> Result<Firings> {
-    match (method, &weights.thresholds) {
-        (Method::TopK { k } | Method::MultiTopK { k, .. }, _) => largest_of_rows::<T>(h, *k),
-        (Method::BatchTopK { k } | Method::Matryoshka { k, .. }, _) => {
-            let smallest: Option<T> = nth_largest_of_all(h, k * h.dim(0)?)?;
-            let floor = Tensor::full(smallest.unwrap_or(T::ZERO), (1, 1), h.device())?;
-            firings::<T>(h, Some(&floor), smallest.map(Number::wide))
-        }
-        (Method::JumpRelu { .. }, Some(thresholds)) => {
-            let mask = numbers::<T>(&h.broadcast_gt(thresholds)?)?;
-            Ok(Firings { z: (h * &mask)?, mask, smallest_kept: None })
-        }
-        _ => firings::<T>(h, None, None),
-    }
-}
-
-/// What a gate lets through.
-struct Gated {
-    /// `e^r`, `[n_latents]`.
-    scale: Tensor,
-    /// `e^r (h − b_enc)`.
-    scaled: Tensor,
-    /// 1 where gate and magnitude are positive.
-    mask: Tensor,
-    z: Tensor,
-}
-
-fn gated<T: WithDType>(h: &Tensor, gate: &Firings, weights: &Arrays) -> Result<Option<Gated>> {
-    let (Some(log_scale), Some(bias)) = (&weights.log_scale, &weights.magnitude_bias) else { return Ok(None) };
-    let scale = log_scale.exp()?;
-    let scaled = h.broadcast_sub(&weights.b_enc)?.broadcast_mul(&scale)?;
-    let magnitude = scaled.broadcast_add(bias)?;
-    let mask = (numbers::<T>(&magnitude.gt(0.0)?)? * &gate.mask)?;
-    Ok(Some(Gated { scale, scaled, z: (magnitude * &mask)?, mask }))
 }
 
 /// Computes everything for inputs free of `b_dec` where that is subtracted, and normalised targets.
@@ -116,152 +81,185 @@ pub(super) fn terms<T: Number + WithDType>(
     targets: &Tensor,
 ) -> Result<Found> {
     let config = trainer.config();
-    let method = &config.method;
-    let (n_rows, n_outputs) = targets.dims2()?;
-    let Arrays { w_enc, b_enc, w_dec, b_dec, .. } = weights;
-    let h = inputs.matmul(&w_enc.t()?)?.broadcast_add(b_enc)?;
-    let main = select::<T>(method, &h, weights)?;
+    let h = inputs.matmul(&weights.w_enc.t()?)?.broadcast_add(&weights.b_enc)?;
+    let main = firings::<T>(&config.method, &h, weights)?;
     let gated = gated::<T>(&h, &main, weights)?;
     let z = gated.as_ref().map_or(&main.z, |gated| &gated.z);
-    let fires = |values: &Tensor| -> Result<Vec<bool>> {
-        Ok(values.max(0)?.to_vec1::<T>()?.into_iter().map(|value| value.wide() > config.fires_above).collect())
-    };
-    let fired = fires(z)?;
-    let n_firings = total::<T>(&numbers::<T>(&z.gt(0.0)?)?)?;
-    let mut parts = Parts { mean_firings: n_firings / n_rows as f64, ..Parts::default() };
+    let largest = z.max(0)?.to_vec1::<T>()?;
+    let fired: Vec<bool> = largest.into_iter().map(|value| value.wide() > config.fires_above).collect();
 
-    let per_value = trainer.mse_scale() / (n_rows * n_outputs) as f64;
-    let per_row = 1.0 / n_rows as f64;
-    let coefficient = match method {
-        Method::Relu { l1 } | Method::Gated { l1 } => Some(*l1),
-        Method::JumpRelu { l0, .. } => Some(*l0),
-        _ => None,
-    };
-    let coefficient = coefficient.map(|value| value * config.penalty_share(trainer.n_steps()));
-    let scale = if coefficient.is_some() { per_row } else { per_value };
-    let error = |z: &Tensor| z.matmul(w_dec)?.broadcast_add(b_dec)? - targets;
-
-    // The main reconstruction, or those of all prefixes; a latent is pulled at by its own and by all longer ones.
-    let ends = match method {
-        Method::Matryoshka { prefixes, .. } => prefixes.clone(),
-        _ => vec![config.n_latents],
-    };
-    let ranges: Vec<(usize, usize)> = (0..ends.len())
-        .map(|level| if level == 0 { (0, ends[0]) } else { (ends[level - 1], ends[level] - ends[level - 1]) })
-        .collect();
-    let mut errors: Vec<Tensor> = Vec::with_capacity(ends.len());
-    let mut squared = 0.0;
-    for (first, n_latents) in &ranges {
-        let values = z.narrow(1, *first, *n_latents)?.contiguous()?;
-        let written = values.matmul(&w_dec.narrow(0, *first, *n_latents)?)?;
-        let error = match errors.last() {
-            Some(shorter) => (shorter + written)?,
-            None => (written.broadcast_add(b_dec)? - targets)?,
-        };
-        squared = squares::<T>(&error)?;
-        parts.loss += squared * scale;
-        errors.push(error);
-    }
-    parts.normalized_mse = squared * per_value;
-    let mut pulls: Vec<Tensor> = errors.iter().map(|error| error * (2.0 * scale)).collect::<Result<_>>()?;
-    for level in (1..pulls.len()).rev() {
-        pulls[level - 1] = (&pulls[level - 1] + &pulls[level])?;
-    }
-    let mut dz = Vec::with_capacity(pulls.len());
-    let mut by_decoder = Vec::with_capacity(pulls.len());
-    for ((first, n_latents), pull) in ranges.iter().zip(&pulls) {
-        dz.push(pull.matmul(&w_dec.narrow(0, *first, *n_latents)?.t()?)?);
-        by_decoder.push(z.narrow(1, *first, *n_latents)?.t()?.contiguous()?.matmul(pull)?);
-    }
-    let (dz, by_decoder) = (Tensor::cat(&dz, 1)?, Tensor::cat(&by_decoder, 0)?);
-    let mut output_sums = pulls[0].sum(0)?;
-
-    // From values to pre-activations, with the penalty.
-    let weight = coefficient.unwrap_or(0.0) * per_row;
-    let (mut thresholds, mut log_scale, mut magnitude_bias, mut gate_bias) = (None, None, None, None);
-    let mut sums = match (method, &gated, &weights.thresholds) {
-        (Method::Relu { .. }, ..) => {
-            let norms = w_dec.sqr()?.sum_keepdim(1)?.sqrt()?;
-            parts.penalty = Some(total::<T>(&z.broadcast_mul(&norms.t()?)?)? * per_row);
-            let divisors = norms.eq(0.0)?.where_cond(&norms.ones_like()?, &norms)?;
-            let shares = (z.sum(0)?.unsqueeze(1)? * weight)?.div(&divisors)?;
-            Sums {
-                dh: dz.broadcast_add(&(norms.t()? * weight)?)?.mul(&main.mask)?,
-                w_dec: (by_decoder + w_dec.broadcast_mul(&shares)?)?,
-            }
-        }
-        (Method::JumpRelu { bandwidth, .. }, _, Some(limits)) => {
-            parts.penalty = Some(n_firings * per_row);
-            let within = h.broadcast_sub(limits)?.affine(1.0 / bandwidth, 0.0)?.abs()?.lt(0.5)?;
-            let pull = (dz.broadcast_mul(limits)? + weight)?.mul(&numbers::<T>(&within)?)?;
-            thresholds = Some((pull.sum(0)? * (-1.0 / bandwidth))?);
-            Sums { dh: (dz * &main.mask)?, w_dec: by_decoder }
-        }
-        (Method::Gated { .. }, Some(gated), _) => {
-            parts.penalty = Some(total::<T>(&main.z)? * per_row);
-            // The gate's own reconstruction leaves the decoder alone.
-            let error = error(&main.z)?;
-            let own = squares::<T>(&error)? * scale;
-            parts.loss += own;
-            parts.auxiliary = Some(own);
-            let gate = ((error * (2.0 * scale))?.matmul(&w_dec.t()?)? + weight)?.mul(&main.mask)?;
-            let through = (dz * &gated.mask)?;
-            log_scale = Some((&through * &gated.scaled)?.sum(0)?);
-            magnitude_bias = Some(through.sum(0)?);
-            gate_bias = Some(gate.sum(0)?);
-            Sums { dh: (through.broadcast_mul(&gated.scale)? + gate)?, w_dec: by_decoder }
-        }
-        _ => Sums { dh: (dz * &main.mask)?, w_dec: by_decoder },
-    };
-    if let (Some(coefficient), Some(penalty)) = (coefficient, parts.penalty) {
-        parts.loss += coefficient * penalty;
-    }
-    if let Method::MultiTopK { k, factor, weight } = method {
-        let wide = largest_of_rows::<T>(&h, k * factor)?;
-        let error = error(&wide.z)?;
-        parts.loss += weight * squares::<T>(&error)? * scale;
-        let pull = (error * (2.0 * weight * scale))?;
-        output_sums = (output_sums + pull.sum(0)?)?;
-        sums.add(&(pull.matmul(&w_dec.t()?)? * &wide.mask)?, &wide.z.t()?.matmul(&pull)?)?;
+    let mut step = Step::new(trainer, weights, targets, h)?;
+    step.parts.mean_firings = total::<T>(&numbers::<T>(&z.gt(0.0)?)?)? / step.n_rows as f64;
+    let Reconstruction { error, dz, by_decoder, mut output_sums } = step.reconstruct(z)?;
+    let mut sums = step.penalised(&main, gated.as_ref(), dz, by_decoder)?;
+    if let Method::MultiTopK { k, factor, weight } = config.method {
+        output_sums = (output_sums + step.wide(k * factor, weight, &mut sums)?)?;
     }
     if let (Some(settings), Some(offsets)) = (config.auxiliary, trainer.dead_offsets()) {
-        let dead = Tensor::from_vec(offsets, (1, config.n_latents), h.device())?;
-        let mut found = largest_of_rows::<T>(&h.broadcast_add(&dead)?, settings.k)?;
-        // Latents that were dead before this batch and fire in it are left out.
-        let silent = fired.iter().map(|fired| if *fired { T::ZERO } else { T::ONE }).collect();
-        let silent = Tensor::from_vec(silent, (1, config.n_latents), h.device())?;
-        (found.z, found.mask) = (found.z.broadcast_mul(&silent)?, found.mask.broadcast_mul(&silent)?);
-        let residual = errors[errors.len() - 1].neg()?;
-        let baseline = squares::<T>(&residual.broadcast_sub(&residual.mean_keepdim(0)?)?)?;
-        let error = (found.z.matmul(w_dec)? - residual)?;
-        // Nothing left to explain, or nothing that could explain it: no loss rather than 0/0.
-        let any = baseline > 0.0 && total::<T>(&found.mask)? > 0.0;
-        let loss = if any { squares::<T>(&error)? / baseline } else { 0.0 };
-        parts.auxiliary = Some(loss);
-        parts.loss += settings.coefficient * loss;
-        if loss > 0.0 {
-            let pull = (error * (2.0 * settings.coefficient / baseline))?;
-            sums.add(&(pull.matmul(&w_dec.t()?)? * &found.mask)?, &found.z.t()?.matmul(&pull)?)?;
-        }
+        step.auxiliary(settings, offsets, &fired, &error, &mut sums)?;
     }
 
     if config.decoder_norm == DecoderNorm::Unit {
-        let along = (&sums.w_dec * w_dec)?.sum_keepdim(D::Minus1)?;
-        sums.w_dec = (sums.w_dec - w_dec.broadcast_mul(&along)?)?;
+        let along = (&sums.w_dec * &weights.w_dec)?.sum_keepdim(D::Minus1)?;
+        sums.w_dec = (sums.w_dec - weights.w_dec.broadcast_mul(&along)?)?;
     }
     let by_product = sums.dh.sum(0)?;
-    let by_bias = match config.decoder_bias {
-        DecoderBias::Subtracted => (output_sums - by_product.unsqueeze(0)?.matmul(w_enc)?.squeeze(0)?)?,
+    let b_dec = match config.decoder_bias {
+        DecoderBias::Subtracted => (output_sums - by_product.unsqueeze(0)?.matmul(&weights.w_enc)?.squeeze(0)?)?,
         DecoderBias::NotSubtracted => output_sums,
     };
     let gradients = Arrays {
         w_enc: sums.dh.t()?.matmul(inputs)?,
-        b_enc: gate_bias.unwrap_or(by_product),
+        b_enc: sums.b_enc.unwrap_or(by_product),
         w_dec: sums.w_dec,
-        b_dec: by_bias,
-        thresholds,
-        log_scale,
-        magnitude_bias,
+        b_dec,
+        thresholds: sums.thresholds,
+        log_scale: sums.log_scale,
+        magnitude_bias: sums.magnitude_bias,
     };
-    Ok(Found { gradients, parts, fired, smallest_kept: main.smallest_kept })
+    Ok(Found { gradients, parts: step.parts, fired, smallest_kept: main.smallest_kept })
+}
+
+impl<'a, T: Number + WithDType> Step<'a, T> {
+    fn new(trainer: &'a Trainer<T>, weights: &'a Arrays, targets: &'a Tensor, h: Tensor) -> Result<Self> {
+        let config = trainer.config();
+        let n_rows = h.dim(0)?;
+        let coefficient = match config.method {
+            Method::Relu { l1 } | Method::Gated { l1 } => Some(l1),
+            Method::JumpRelu { l0, .. } => Some(l0),
+            _ => None,
+        };
+        let coefficient = coefficient.map(|value| value * config.penalty_share(trainer.n_steps()));
+        let per_row = 1.0 / n_rows as f64;
+        let scale =
+            if coefficient.is_some() { per_row } else { per_row * trainer.mse_scale() / config.n_outputs as f64 };
+        Ok(Self { trainer, weights, targets, h, n_rows, scale, coefficient, parts: Parts::default() })
+    }
+
+    /// What the reconstruction by `z` leaves.
+    fn error(&self, z: &Tensor) -> Result<Tensor> {
+        z.matmul(&self.weights.w_dec)?.broadcast_add(&self.weights.b_dec)? - self.targets
+    }
+
+    /// A latent is pulled at by the error of its own prefix and by those of all longer ones.
+    fn reconstruct(&mut self, z: &Tensor) -> Result<Reconstruction> {
+        let config = self.trainer.config();
+        let ends = match &config.method {
+            Method::Matryoshka { prefixes, .. } => prefixes.clone(),
+            _ => vec![config.n_latents],
+        };
+        let mut levels = Vec::with_capacity(ends.len());
+        let mut errors: Vec<Tensor> = Vec::with_capacity(ends.len());
+        let (mut first, mut squared) = (0, 0.0);
+        for end in ends {
+            let values = z.narrow(1, first, end - first)?.contiguous()?;
+            let rows = self.weights.w_dec.narrow(0, first, end - first)?;
+            let written = values.matmul(&rows)?;
+            let error = match errors.last() {
+                Some(shorter) => (shorter + written)?,
+                None => (written.broadcast_add(&self.weights.b_dec)? - self.targets)?,
+            };
+            squared = squares::<T>(&error)?;
+            self.parts.loss += squared * self.scale;
+            errors.push(error);
+            levels.push((values, rows));
+            first = end;
+        }
+        self.parts.normalized_mse = squared * self.trainer.mse_scale() / (self.n_rows * config.n_outputs) as f64;
+        let error = errors[errors.len() - 1].clone();
+        let (mut dz, mut by_decoder) = (Vec::with_capacity(levels.len()), Vec::with_capacity(levels.len()));
+        let mut pull = error.zeros_like()?;
+        for ((values, rows), error) in levels.into_iter().zip(errors).rev() {
+            pull = (pull + (error * (2.0 * self.scale))?)?;
+            dz.push(pull.matmul(&rows.t()?)?);
+            by_decoder.push(values.t()?.matmul(&pull)?);
+        }
+        dz.reverse();
+        by_decoder.reverse();
+        let (dz, by_decoder) = (Tensor::cat(&dz, 1)?, Tensor::cat(&by_decoder, 0)?);
+        Ok(Reconstruction { error, dz, by_decoder, output_sums: pull.sum(0)? })
+    }
+
+    /// From values to pre-activations, with the penalty.
+    fn penalised(&mut self, main: &Firings, gated: Option<&Gated>, dz: Tensor, by_decoder: Tensor) -> Result<Sums> {
+        let per_row = 1.0 / self.n_rows as f64;
+        let weight = self.coefficient.unwrap_or(0.0) * per_row;
+        let w_dec = &self.weights.w_dec;
+        let (penalty, sums) = match (&self.trainer.config().method, gated, &self.weights.thresholds) {
+            (Method::Relu { .. }, ..) => {
+                let norms = w_dec.sqr()?.sum_keepdim(1)?.sqrt()?;
+                let penalty = total::<T>(&main.z.broadcast_mul(&norms.t()?)?)? * per_row;
+                let divisors = norms.eq(0.0)?.where_cond(&norms.ones_like()?, &norms)?;
+                let shares = (main.z.sum(0)?.unsqueeze(1)? * weight)?.div(&divisors)?;
+                let dh = dz.broadcast_add(&(norms.t()? * weight)?)?.mul(&main.mask)?;
+                (penalty, Sums::of(dh, (by_decoder + w_dec.broadcast_mul(&shares)?)?))
+            }
+            (Method::JumpRelu { bandwidth, .. }, _, Some(limits)) => {
+                let within = self.h.broadcast_sub(limits)?.affine(1.0 / bandwidth, 0.0)?.abs()?.lt(0.5)?;
+                let pull = (dz.broadcast_mul(limits)? + weight)?.mul(&numbers::<T>(&within)?)?;
+                let thresholds = Some((pull.sum(0)? * (-1.0 / bandwidth))?);
+                (self.parts.mean_firings, Sums { thresholds, ..Sums::of((dz * &main.mask)?, by_decoder) })
+            }
+            (Method::Gated { .. }, Some(gated), _) => {
+                let penalty = total::<T>(&main.z)? * per_row;
+                // The gate's own reconstruction leaves the decoder alone.
+                let error = self.error(&main.z)?;
+                let own = squares::<T>(&error)? * self.scale;
+                self.parts.loss += own;
+                self.parts.auxiliary = Some(own);
+                let gate = ((error * (2.0 * self.scale))?.matmul(&w_dec.t()?)? + weight)?.mul(&main.mask)?;
+                let through = (dz * &gated.mask)?;
+                let sums = Sums {
+                    b_enc: Some(gate.sum(0)?),
+                    log_scale: Some((&through * &gated.scaled)?.sum(0)?),
+                    magnitude_bias: Some(through.sum(0)?),
+                    ..Sums::of((through.broadcast_mul(&gated.scale)? + gate)?, by_decoder)
+                };
+                (penalty, sums)
+            }
+            _ => return Ok(Sums::of((dz * &main.mask)?, by_decoder)),
+        };
+        self.parts.penalty = Some(penalty);
+        self.parts.loss += self.coefficient.unwrap_or(0.0) * penalty;
+        Ok(sums)
+    }
+
+    /// MultiTopK's second loss, of more latents a row; returns its part of the gradient of `b_dec`.
+    fn wide(&mut self, k: usize, weight: f64, sums: &mut Sums) -> Result<Tensor> {
+        let wide = largest_of_rows::<T>(&self.h, k)?;
+        let error = self.error(&wide.z)?;
+        self.parts.loss += weight * squares::<T>(&error)? * self.scale;
+        let pull = (error * (2.0 * weight * self.scale))?;
+        sums.add(&wide, &pull, &self.weights.w_dec)?;
+        pull.sum(0)
+    }
+
+    /// Dead latents reconstruct what the others leave; `offsets` are minus infinity for the living.
+    fn auxiliary(
+        &mut self,
+        settings: AuxiliaryLoss,
+        offsets: Vec<T>,
+        fired: &[bool],
+        error: &Tensor,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let by_latent = |values: Vec<T>| Tensor::from_vec(values, (1, fired.len()), self.h.device());
+        let mut found = largest_of_rows::<T>(&self.h.broadcast_add(&by_latent(offsets)?)?, settings.k)?;
+        // Latents that were dead before this batch and fire in it are left out.
+        let silent = by_latent(fired.iter().map(|fired| if *fired { T::ZERO } else { T::ONE }).collect())?;
+        (found.z, found.mask) = (found.z.broadcast_mul(&silent)?, found.mask.broadcast_mul(&silent)?);
+        let residual = error.neg()?;
+        let baseline = squares::<T>(&residual.broadcast_sub(&residual.mean_keepdim(0)?)?)?;
+        let error = (found.z.matmul(&self.weights.w_dec)? - residual)?;
+        // Nothing left to explain, or nothing that could explain it: no loss rather than 0/0.
+        let any = baseline > 0.0 && total::<T>(&found.mask)? > 0.0;
+        let loss = if any { squares::<T>(&error)? / baseline } else { 0.0 };
+        self.parts.auxiliary = Some(loss);
+        self.parts.loss += settings.coefficient * loss;
+        if loss > 0.0 {
+            let pull = (error * (2.0 * settings.coefficient / baseline))?;
+            sums.add(&found, &pull, &self.weights.w_dec)?;
+        }
+        Ok(())
+    }
 }
