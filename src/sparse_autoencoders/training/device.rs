@@ -1,7 +1,7 @@
 //! A training run on a device of candle's: a GPU, or candle's processor device, where tests run the same code.
 //!
 //! Losses, schedules, counters and checkpoints are the [`Trainer`]'s; what is computed by latent is written as dense products and
-//! masks (`terms`), since a GPU multiplies faster than it gathers: `10 n_inputs n_latents` operations a row, and some four
+//! masks (`terms`), since a GPU multiplies faster than it gathers: `10 n_inputs n_latents` operations a row, and some six
 //! arrays `[n_rows, n_latents]` on the device at once. Differences from a [`Trainer`]: sums run in the device's order, and of
 //! equal pre-activations at the edge of a choice all are kept.
 
