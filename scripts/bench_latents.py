@@ -80,6 +80,8 @@ def main():
     parser.add_argument("--only", choices=["shuffle", "firings"])
     arguments = parser.parse_args()
     binary = built()
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-latents-", dir=arguments.folder or ".") as folder:
         folder = Path(folder) / "data"
         if arguments.only != "firings":

@@ -75,10 +75,11 @@ impl<T: Number + WithDType> DeviceTrainer<T> {
             _ => 1.0,
         };
         let adam = self.trainer.adam_step();
-        let next =
+        let (mut weights, first_moments, second_moments) =
             arrays::step(&adam, factor, &found.gradients, &self.weights, &self.first_moments, &self.second_moments)?;
-        (self.weights, self.first_moments, self.second_moments) = next;
-        self.weights.constrain(self.trainer.config().decoder_norm)?;
+        weights.constrain(self.trainer.config().decoder_norm)?;
+        // Only now, since memory may run out at any line above.
+        (self.weights, self.first_moments, self.second_moments) = (weights, first_moments, second_moments);
         self.ahead = true;
         let n_rows = inputs.len() / self.trainer.config().n_inputs;
         Ok(self.trainer.advance(&found.parts, &found.fired, found.smallest_kept, n_rows as u64, norm))
